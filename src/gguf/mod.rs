@@ -1,0 +1,1 @@
+//! The container: one file format for all students, read in place.

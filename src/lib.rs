@@ -1,0 +1,10 @@
+//! Runs small *students* from one memory-mapped file on ARM and x86 CPUs.
+
+pub mod bytes;
+mod error;
+pub mod gguf;
+pub mod quant;
+pub mod tensor;
+pub mod text;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,1 @@
+//! Block formats: the layout of each, with a plain reference quantize and dequantize.
