@@ -14,19 +14,20 @@
 //! ones, and no weight is free. Every step is deterministic.
 
 use super::{
+    inverse,
     k::{LEN, pack_scales},
-    write_f16,
+    widest, write_f16,
 };
 
 /// Writes a block of Q4_K; the layout is in [`super::k`].
 pub(super) fn encode_q4_k(x: &[f32; LEN]) -> [u8; 144] {
     let subs: [Sub<32>; 8] = subs(x);
     let fits = subs.each_ref().map(fit_affine);
-    let widest = fits.iter().fold((0f32, 0f32), |(s, m), fit| (s.max(fit.0), m.max(fit.1)));
+    let most = fits.iter().fold((0f32, 0f32), |most, fit| (most.0.max(fit.0), most.1.max(fit.1)));
 
     let mut block = [0; 144];
-    let d = write_f16(&mut block, 0, widest.0 / 63.0);
-    let dmin = write_f16(&mut block, 2, widest.1 / 63.0);
+    let d = write_f16(&mut block, 0, most.0 / 63.0);
+    let dmin = write_f16(&mut block, 2, most.1 / 63.0);
     let (mut scales, mut mins) = ([0; 8], [0; 8]);
     for (g, (sub, fit)) in subs.iter().zip(fits).enumerate() {
         let mut least = f32::INFINITY;
@@ -52,10 +53,9 @@ pub(super) fn encode_q4_k(x: &[f32; LEN]) -> [u8; 144] {
 pub(super) fn encode_q6_k(x: &[f32; LEN]) -> [u8; 210] {
     let subs: [Sub<16>; 16] = subs(x);
     let fits = subs.each_ref().map(fit_symmetric);
-    let widest = fits.iter().fold(0f32, |a, b| if b.abs() > a.abs() { *b } else { a });
 
     let mut block = [0; 210];
-    let d = write_f16(&mut block, 208, widest / -128.0);
+    let d = write_f16(&mut block, 208, widest(&fits) / -128.0);
     for (j, (sub, fit)) in subs.iter().zip(fits).enumerate() {
         let (mut least, mut scale) = (f32::INFINITY, 0);
         for sc in around(fit, d, -128, 127) {
@@ -144,10 +144,10 @@ fn least_squares<const N: usize>(sub: &Sub<N>, code: impl Fn(f32) -> f32) -> Opt
 
 /// Fits `x ≈ s·q` with `q` in −32..=31; the sign of `s` is that which gives the widest value the code −32.
 fn fit_symmetric<const N: usize>(sub: &Sub<N>) -> f32 {
-    let widest = sub.x.iter().fold(0f32, |a, b| if b.abs() > a.abs() { *b } else { a });
+    let per_widest = inverse(widest(&sub.x));
     let (mut best, mut most) = (0.0, 0.0);
     for tenths in -9..=9 {
-        let inv = -(32.0 + 0.1 * tenths as f32) * inverse(widest);
+        let inv = -(32.0 + 0.1 * tenths as f32) * per_widest;
         let (mut wxq, mut wqq) = (0.0, 0.0);
         for (&x, &w) in sub.x.iter().zip(&sub.w) {
             let q = symmetric_code(x, inv);
@@ -165,24 +165,24 @@ fn fit_symmetric<const N: usize>(sub: &Sub<N>) -> f32 {
 
 /// The code in 0..=15 of `x̂ = s·q − m` that is nearest to `x`, with `inv = 1 / s`.
 fn affine_code(x: f32, inv: f32, m: f32) -> f32 {
-    // Adding a half and cutting off rounds, as nothing is negative; a cast saturates.
-    f32::from((((x + m) * inv + 0.5) as u8).min(15))
+    round(((x + m) * inv).clamp(0.0, 15.0))
 }
 
 /// The code in −32..=31 of `x̂ = s·q` that is nearest to `x`, with `inv = 1 / s`.
 fn symmetric_code(x: f32, inv: f32) -> f32 {
-    f32::from(((x * inv + 32.5) as u8).min(63)) - 32.0
+    round((x * inv).clamp(-32.0, 31.0))
+}
+
+/// Rounds a small number to the nearest integer, ties to even: between 2²³ and 2²⁴ the spacing of f32 is 1. Unlike
+/// [`f32::round`] this is two additions on every CPU.
+fn round(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0; // 1.5 · 2²³
+    (x + MAGIC) - MAGIC
 }
 
 /// The integers next to `value / step`, in `min..=max`.
 fn around(value: f32, step: f32, min: i16, max: i16) -> std::ops::RangeInclusive<i16> {
-    // A cast saturates, and far from the edges of an i16 the additions are safe after this clamp.
+    // The cast saturates.
     let nearest = ((value * inverse(step)).round() as i16).clamp(min, max);
     (nearest - 1).max(min)..=(nearest + 1).min(max)
-}
-
-/// `1 / x`, or 0 where that is not a finite number.
-fn inverse(x: f32) -> f32 {
-    let inverse = 1.0 / x;
-    if inverse.is_finite() { inverse } else { 0.0 }
 }

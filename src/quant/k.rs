@@ -148,3 +148,28 @@ pub(crate) fn unpack_scales_q3(b: &[u8; 12]) -> [i8; 16] {
         (low | high << 4) as i8 - 32
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_scales_are_the_scales() {
+        for first in 0..64 {
+            let sc = std::array::from_fn(|j| (first + 9 * j as u8) % 64);
+            let mn = std::array::from_fn(|j| (63 - first + 11 * j as u8) % 64);
+            assert_eq!(unpack_scales(&pack_scales(&sc, &mn)), (sc, mn));
+        }
+    }
+
+    /// One byte of each of the three rows of four, by hand.
+    #[test]
+    fn q3_scales_by_hand() {
+        let mut b = [0; 12];
+        (b[1], b[9]) = (0x5A, 0b11_10_01_00);
+        let sc = unpack_scales_q3(&b);
+        // b[1] holds the low bits of 1 and 9; b[9] the high bits of 1, 5, 9 and 13.
+        assert_eq!([sc[1], sc[5], sc[9], sc[13]], [10 - 32, 16 - 32, 5 + 32 - 32, 48 - 32]);
+        assert!((0..16).filter(|j| j % 4 != 1).all(|j| sc[j] == -32));
+    }
+}

@@ -17,8 +17,20 @@
 //! Encoding follows ggml's reference: the symmetric types map the value of largest magnitude to the most negative code
 //! (`d = max / −8` or `max / −16`, so `d` may be negative and the opposite extreme is clipped to 7 or 15), the others
 //! map the range of the block to the range of the codes. Codes are chosen with `d` before it is rounded to a half.
+//! With `h(v) = max(2⁻¹¹·|v|, 2⁻²⁵)`, the most that rounding `v` to a half may change it, an element is off by at most
+//!
+//! ```text
+//! Q8_0    d/2 + 127·h(d)               d = max|x| / 127
+//! Q4_0    d + 8·h(d)                   d = max|x| / 8, and d/2 but for the clipped extreme
+//! Q5_0    d + 16·h(d)                  d = max|x| / 16, likewise
+//! Q4_1    d/2 + 15·h(d) + h(min)       d = (max − min) / 15
+//! Q5_1    d/2 + 31·h(d) + h(min)       d = (max − min) / 31
+//! ```
+//!
+//! The bytes are those of `gguf`, but for one bit that nobody can name in advance: the sign of a minimum of zero, in
+//! Q4_1 and Q5_1, if a block holds zeros of both signs. It decodes to the same numbers.
 
-use super::{read_f16, write_f16};
+use super::{inverse, read_f16, widest, write_f16};
 
 /// Elements in a block.
 const LEN: usize = 32;
@@ -139,20 +151,9 @@ fn put_five_bits(bytes: &mut [u8], q: &[u8; LEN]) {
     }
 }
 
-/// The value of the largest magnitude, with its sign; the first of several.
-fn widest(x: &[f32; LEN]) -> f32 {
-    x.iter().copied().reduce(|a, b| if b.abs() > a.abs() { b } else { a }).unwrap_or_default()
-}
-
 /// The least and the greatest value.
 fn range(x: &[f32; LEN]) -> (f32, f32) {
     x.iter().fold((x[0], x[0]), |(min, max), &x| (if x < min { x } else { min }, if x > max { x } else { max }))
-}
-
-/// `1 / d`, or 0 where that is not a number of use: then `d` is 0 as a half, and the codes do not matter.
-fn inverse(d: f32) -> f32 {
-    let id = 1.0 / d;
-    if id.is_finite() { id } else { 0.0 }
 }
 
 /// Truncates to a code of at most `max`; the caller has added the half that makes it rounding.

@@ -22,10 +22,10 @@
 //!
 //! The formats are ggml's; the layouts are written out byte by byte in [`legacy`] and [`k`]. Decoding does the f32
 //! operations in the order of the parentheses, without fused multiply-adds, and so equals the Python package `gguf`
-//! (`quants.py`) bit for bit; so do the bytes written for the types of 32 elements. `quants.py` does not write K
+//! (`quants.py`) bit for bit; so do the bytes written for the types of 1 and 32 elements. `quants.py` does not write K
 //! formats: [`fit`] does it here, by a search for the scales.
 //!
-//! This module is the meaning of the formats; [`crate::kernels`](crate) multiply with them fast and are tested against it.
+//! This module says what the formats mean; the kernels multiply with them fast, and are tested against it.
 
 pub mod fit;
 mod floats;
@@ -76,6 +76,19 @@ pub fn dequantize(dtype: DType, bytes: &[u8], out: &mut [f32]) {
 /// # Errors
 /// `Unsupported` for Q2_K, Q3_K and Q5_K, which are only read. `Input` if `values` is not a whole number of blocks, or
 /// a block type is given a NaN, an infinity, or a value beyond ±65504.
+///
+/// ```
+/// use pupil::{quant, tensor::DType};
+///
+/// let weights: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
+/// let bytes = quant::quantize(DType::Q8_0, &weights)?;
+/// assert_eq!(bytes.len(), 68); // two blocks of 34 bytes
+///
+/// let mut back = [0.0; 64];
+/// quant::dequantize(DType::Q8_0, &bytes, &mut back);
+/// assert!(weights.iter().zip(back).all(|(x, y)| (x - y).abs() < 0.5 / 127.0 + 0.0005));
+/// # Ok::<(), pupil::Error>(())
+/// ```
 pub fn quantize(dtype: DType, values: &[f32]) -> Result<Vec<u8>> {
     if !values.len().is_multiple_of(dtype.block_len()) {
         return Err(Error::input(format!(
@@ -86,8 +99,7 @@ pub fn quantize(dtype: DType, values: &[f32]) -> Result<Vec<u8>> {
     }
     if dtype.block_len() > 1 {
         let limit = half::f16::MAX.to_f32();
-        // Written so that a NaN is found too.
-        if let Some(i) = values.iter().position(|v| !(v.abs() <= limit)) {
+        if let Some(i) = values.iter().position(|v| v.is_nan() || v.abs() > limit) {
             return Err(Error::input(format!(
                 "element {i} is {}: {dtype} stores finite values of at most {limit} in magnitude",
                 values[i],
@@ -146,4 +158,15 @@ fn write_f16(block: &mut [u8], at: usize, value: f32) -> f32 {
     let value = half::f16::from_f32(value);
     block[at..at + 2].copy_from_slice(&value.to_le_bytes());
     value.to_f32()
+}
+
+/// The value of the largest magnitude, with its sign; the first of several.
+fn widest(x: &[f32]) -> f32 {
+    x.iter().copied().reduce(|a, b| if b.abs() > a.abs() { b } else { a }).unwrap_or(0.0)
+}
+
+/// `1 / d`, or 0 where that is not finite: then `d` is 0 as a half, and the codes do not matter.
+fn inverse(d: f32) -> f32 {
+    let inverse = 1.0 / d;
+    if inverse.is_finite() { inverse } else { 0.0 }
 }
