@@ -112,7 +112,7 @@ impl<const N: usize> Sub<N> {
 /// Fits `x ≈ s·q − m` with `q` in 0..=15 and `s, m ≥ 0`; returns `(s, m)`.
 fn fit_affine<const N: usize>(sub: &Sub<N>) -> (f32, f32) {
     let (lo, hi) = sub.x.iter().fold((0f32, f32::MIN), |(lo, hi), &x| (lo.min(x), hi.max(x)));
-    let mut best = (0.0, -lo);
+    let mut best = (0.0, 0.0 - lo); // not −0, which a later `max` might pick or not
     let mut least = sub.affine_error(best.0, best.1);
     for tenths in -10..=10 {
         let inv = (15.0 + 0.1 * tenths as f32) * inverse(hi - lo);
