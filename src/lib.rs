@@ -3,6 +3,7 @@
 pub mod bytes;
 mod error;
 pub mod gguf;
+pub mod kernels;
 pub mod quant;
 pub mod tensor;
 pub mod text;

@@ -1,0 +1,161 @@
+//! Rows of weights times one token: decoding. The weights are read once, from where they are mapped; the aim is to
+//! keep up with the memory.
+//!
+//! For each vector of 32 weights: an exact integer dot product into 8 lanes, widened to f32 and accumulated with
+//! `weight scale × activation scale`. What unsigned quants add too much comes off in integers beforehand
+//! ([`Kind::Offset`]) or, for formats with mins, as `min × sum of the activations` per group.
+
+use super::formats::{Format, Kind, Small};
+use super::simd::{Blocks, Simd};
+use super::tile::Tile;
+
+/// One vector of 32: the exact sums in 8 lanes, as f32.
+#[inline(always)]
+fn dot<S: Blocks, F: Format>(s: S, weights: S::B, x: &[u8; 32], nquads: &[i32; 8]) -> S::F {
+    let x = s.load_bytes(x);
+    let sums = match F::KIND {
+        Kind::Signed => s.dot_signed(s.splat_i32(0), weights, x, s.load_i32(nquads)),
+        Kind::Offset(shift) => s.dot(s.shl(s.load_i32(nquads), shift), weights, x),
+        Kind::Mins => s.dot(s.splat_i32(0), weights, x),
+    };
+    s.to_f32(sums)
+}
+
+/// For formats with blocks of 32. `rows` holds `out.len()` rows.
+#[inline(always)]
+pub(super) fn small<S: Blocks, F: Small>(s: S, rows: &[u8], x: &Tile, out: &mut [f32]) {
+    let row_bytes = rows.len() / out.len();
+    for (row, out) in rows.chunks_exact(row_bytes).zip(out) {
+        // Two accumulators, for the even and the odd blocks, so that one addition need not wait for the other.
+        let mut acc = [s.splat(0.0); 2];
+        // Every lane gets the whole min, so this sum comes out 8 times too large.
+        let mut mins = s.splat(0.0);
+        let xs = x.quants.as_chunks::<32>().0.iter().zip(x.nquads.as_chunks::<8>().0);
+        let xs = xs.zip(x.scales.iter().zip(&x.by32.floats));
+        for (b, (block, ((x, nquads), (&scale, &sum)))) in F::blocks(row).iter().zip(xs).enumerate() {
+            let scale = s.mul(s.splat_f16(F::scale(block)), s.splat(scale));
+            acc[b % 2] = s.mul_add(dot::<S, F>(s, F::quants(s, block, 0), x, nquads), scale, acc[b % 2]);
+            if F::KIND == Kind::Mins {
+                mins = s.mul_add(s.splat_f16(F::min(block)), s.splat(sum), mins);
+            }
+        }
+        let acc = s.add(acc[0], acc[1]);
+        *out = s.sum(if F::KIND == Kind::Mins { s.mul_add(mins, s.splat(0.125), acc) } else { acc });
+    }
+}
+
+/// For formats with blocks of 256. `rows` holds `out.len()` rows.
+#[inline(always)]
+pub(super) fn super_blocks<S: Blocks, F: Format>(s: S, rows: &[u8], x: &Tile, out: &mut [f32]) {
+    let row_bytes = rows.len() / out.len();
+    let sums = if F::GROUP == 16 { &x.by16.floats } else { &x.by32.floats };
+    for (row, out) in rows.chunks_exact(row_bytes).zip(out) {
+        let mut acc = [s.splat(0.0); 2];
+        let mut surplus = s.splat(0.0);
+        let xs = x.quants.as_chunks::<256>().0.iter().zip(x.nquads.as_chunks::<64>().0);
+        let xs = xs.zip(x.scales.as_chunks::<8>().0.iter().zip(sums.chunks_exact(256 / F::GROUP)));
+        for (block, ((x, nquads), (xscales, sums))) in F::blocks(row).iter().zip(xs) {
+            let (mut scales, mut mins) = ([0.0; 16], [0.0; 16]);
+            F::scales(s, block, &mut scales, &mut mins);
+            for (i, scale) in scales.iter_mut().enumerate().take(256 / F::GROUP) {
+                *scale *= xscales[i * F::GROUP / 32];
+            }
+            for i in 0..8 {
+                let x = x[32 * i..].first_chunk().expect("256 of them");
+                let nquads = nquads[8 * i..].first_chunk().expect("64 of them");
+                let scale = if F::GROUP == 16 {
+                    s.splat_pair(scales[2 * i], scales[2 * i + 1])
+                } else {
+                    s.splat(scales[i])
+                };
+                acc[i % 2] = s.mul_add(dot::<S, F>(s, F::quants(s, block, i), x, nquads), scale, acc[i % 2]);
+            }
+            if F::KIND == Kind::Mins {
+                for (mins, sums) in mins.as_chunks::<8>().0.iter().zip(sums.as_chunks::<8>().0) {
+                    surplus = s.mul_add(s.load(mins), s.load(sums), surplus);
+                }
+            }
+        }
+        *out = s.sum(s.add(s.add(acc[0], acc[1]), surplus));
+    }
+}
+
+/// How float weights are read.
+pub(super) trait Float {
+    type Bits: Copy;
+    fn row(bytes: &[u8]) -> &[Self::Bits];
+    fn load<S: Simd>(s: S, x: &[Self::Bits]) -> S::F;
+    fn one(x: Self::Bits) -> f32;
+}
+
+pub(super) struct F32;
+pub(super) struct F16;
+pub(super) struct BF16;
+
+impl Float for F32 {
+    type Bits = [u8; 4];
+    #[inline(always)]
+    fn row(bytes: &[u8]) -> &[[u8; 4]] {
+        bytes.as_chunks().0
+    }
+    #[inline(always)]
+    fn load<S: Simd>(s: S, x: &[[u8; 4]]) -> S::F {
+        s.from_bits(s.load_quads(x))
+    }
+    #[inline(always)]
+    fn one(x: [u8; 4]) -> f32 {
+        f32::from_le_bytes(x)
+    }
+}
+
+impl Float for F16 {
+    type Bits = [u8; 2];
+    #[inline(always)]
+    fn row(bytes: &[u8]) -> &[[u8; 2]] {
+        bytes.as_chunks().0
+    }
+    #[inline(always)]
+    fn load<S: Simd>(s: S, x: &[[u8; 2]]) -> S::F {
+        s.load_f16(x)
+    }
+    #[inline(always)]
+    fn one(x: [u8; 2]) -> f32 {
+        half::f16::from_le_bytes(x).to_f32()
+    }
+}
+
+impl Float for BF16 {
+    type Bits = [u8; 2];
+    #[inline(always)]
+    fn row(bytes: &[u8]) -> &[[u8; 2]] {
+        bytes.as_chunks().0
+    }
+    #[inline(always)]
+    fn load<S: Simd>(s: S, x: &[[u8; 2]]) -> S::F {
+        s.load_bf16(x)
+    }
+    #[inline(always)]
+    fn one(x: [u8; 2]) -> f32 {
+        half::bf16::from_le_bytes(x).to_f32()
+    }
+}
+
+/// For float weights and f32 activations; rows of any length.
+#[inline(always)]
+pub(super) fn floats<S: Simd, F: Float>(s: S, rows: &[u8], x: &Tile, out: &mut [f32]) {
+    let row_bytes = rows.len() / out.len();
+    let x = &x.floats[..];
+    for (row, out) in rows.chunks_exact(row_bytes).zip(out) {
+        let row = F::row(row);
+        let mut acc = [s.splat(0.0); 4];
+        let (xs, row_parts) = (x.chunks_exact(4 * S::LANES), row.chunks_exact(4 * S::LANES));
+        let (x_rest, row_rest) = (xs.remainder(), row_parts.remainder());
+        for (x, row) in xs.zip(row_parts) {
+            for (i, acc) in acc.iter_mut().enumerate() {
+                *acc = s.mul_add(F::load(s, &row[i * S::LANES..]), s.load(&x[i * S::LANES..]), *acc);
+            }
+        }
+        let sum = s.sum(s.add(s.add(acc[0], acc[1]), s.add(acc[2], acc[3])));
+        *out = sum + row_rest.iter().zip(x_rest).map(|(&w, x)| F::one(w) * x).sum::<f32>();
+    }
+}

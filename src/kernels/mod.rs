@@ -1,0 +1,333 @@
+//! The hot loops. Slices and numbers in, numbers out: nothing here knows of files or names.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`simd`] | the vector operations that the kernels are written in, as traits |
+//! | [`portable`], [`x86`] | the traits for each instruction set |
+//! | [`formats`] | quantized blocks → vectors of quants and their scales |
+//! | [`tile`] | activations, quantized and interleaved |
+//! | [`gemv`] | rows × one token: decoding |
+//! | [`panel`], [`gemm`] | panels of rows × tiles of tokens: prefill |
+//! | [`ops`] | norms, softmax, rotary embedding, attention's two halves |
+//!
+//! Bodies are written once; the [`table!`] macro instantiates them per instruction set, inside functions that carry
+//! its `#[target_feature]`. [`Kernels::get`] picks a table once, from what the CPU has.
+
+mod formats;
+mod gemm;
+mod gemv;
+mod ops;
+mod panel;
+mod portable;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use ops::KEYS;
+pub use panel::Panel;
+pub use tile::Tile;
+
+use crate::error::{Error, Result};
+use crate::tensor::DType;
+use std::sync::OnceLock;
+
+/// One instruction set's kernels.
+///
+/// The functions are `unsafe` to call only because the CPU must have the instructions: a table is handed out after
+/// that was found, and the methods check the lengths.
+pub struct Kernels {
+    /// The name that `PUPIL_ISA` takes.
+    pub isa: &'static str,
+    /// Rows in a [`Panel`].
+    pub panel_rows: usize,
+    /// Tokens in a [`Tile`] for matrix-matrix products.
+    pub tile_width: usize,
+    detected: fn() -> bool,
+    gemv: unsafe fn(DType, &[u8], &Tile, &mut [f32]),
+    unpack: unsafe fn(DType, &[u8], usize, &mut Panel),
+    gemm: unsafe fn(DType, &Panel, &Tile, &mut [f32]),
+    fill: unsafe fn(&mut Tile, usize, &[f32]),
+    rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    swiglu: unsafe fn(&mut [f32], &[f32]),
+    add: unsafe fn(&mut [f32], &[f32]),
+    softmax: unsafe fn(&mut [f32], usize, usize, usize),
+    scores: unsafe fn(usize, &[f32], &[f32], &mut [f32]),
+    mix: unsafe fn(usize, &[f32], &[f32], usize, &mut [f32]),
+    widen: unsafe fn(&[[u8; 2]], &mut [f32]),
+    rope: unsafe fn(&mut [f32], &[f32], &[f32], bool),
+}
+
+/// Instantiates all kernels for one instruction set: `$wide` is the type for numbers, `$blocks` the one that reads
+/// blocks, `$features` what both need. A product computes `$vectors` vectors of rows times `$tokens` tokens at once,
+/// as many as the registers hold.
+macro_rules! table {
+    ($module:ident, $isa:literal, wide: $wide:expr, $wide_type:ty, blocks: $blocks:expr, $blocks_type:ty,
+     features: [$($feature:tt)*], vectors: $vectors:literal, tokens: $tokens:literal) => {
+        mod $module {
+            use super::*;
+            use super::{formats::*, simd::Simd};
+
+            const ROWS: usize = $vectors * <$wide_type as Simd>::LANES;
+
+            table!(@functions [$($feature)*] {
+                fn gemv(dtype: DType, rows: &[u8], x: &Tile, out: &mut [f32]) {
+                    let (s, wide) = ($blocks, $wide);
+                    match dtype {
+                        DType::F32 => gemv::floats::<_, gemv::F32>(wide, rows, x, out),
+                        DType::F16 => gemv::floats::<_, gemv::F16>(wide, rows, x, out),
+                        DType::BF16 => gemv::floats::<_, gemv::BF16>(wide, rows, x, out),
+                        DType::Q8_0 => gemv::small::<_, Q8_0>(s, rows, x, out),
+                        DType::Q4_0 => gemv::small::<_, Q4_0>(s, rows, x, out),
+                        DType::Q4_1 => gemv::small::<_, Q4_1>(s, rows, x, out),
+                        DType::Q5_0 => gemv::small::<_, Q5_0>(s, rows, x, out),
+                        DType::Q5_1 => gemv::small::<_, Q5_1>(s, rows, x, out),
+                        DType::Q2K => gemv::super_blocks::<_, Q2K>(s, rows, x, out),
+                        DType::Q3K => gemv::super_blocks::<_, Q3K>(s, rows, x, out),
+                        DType::Q4K => gemv::super_blocks::<_, Q4K>(s, rows, x, out),
+                        DType::Q5K => gemv::super_blocks::<_, Q5K>(s, rows, x, out),
+                        DType::Q6K => gemv::super_blocks::<_, Q6K>(s, rows, x, out),
+                    }
+                }
+                fn unpack(dtype: DType, rows: &[u8], row_bytes: usize, panel: &mut Panel) {
+                    let s = $blocks;
+                    match dtype {
+                        DType::F32 => panel::unpack_floats::<gemv::F32, ROWS>(rows, row_bytes, panel),
+                        DType::F16 => panel::unpack_floats::<gemv::F16, ROWS>(rows, row_bytes, panel),
+                        DType::BF16 => panel::unpack_floats::<gemv::BF16, ROWS>(rows, row_bytes, panel),
+                        DType::Q8_0 => panel::unpack::<_, Q8_0, ROWS>(s, rows, row_bytes, panel),
+                        DType::Q4_0 => panel::unpack::<_, Q4_0, ROWS>(s, rows, row_bytes, panel),
+                        DType::Q4_1 => panel::unpack::<_, Q4_1, ROWS>(s, rows, row_bytes, panel),
+                        DType::Q5_0 => panel::unpack::<_, Q5_0, ROWS>(s, rows, row_bytes, panel),
+                        DType::Q5_1 => panel::unpack::<_, Q5_1, ROWS>(s, rows, row_bytes, panel),
+                        DType::Q2K => panel::unpack::<_, Q2K, ROWS>(s, rows, row_bytes, panel),
+                        DType::Q3K => panel::unpack::<_, Q3K, ROWS>(s, rows, row_bytes, panel),
+                        DType::Q4K => panel::unpack::<_, Q4K, ROWS>(s, rows, row_bytes, panel),
+                        DType::Q5K => panel::unpack::<_, Q5K, ROWS>(s, rows, row_bytes, panel),
+                        DType::Q6K => panel::unpack::<_, Q6K, ROWS>(s, rows, row_bytes, panel),
+                    }
+                }
+                fn gemm(dtype: DType, panel: &Panel, x: &Tile, out: &mut [f32]) {
+                    const V: usize = $vectors;
+                    const C: usize = $tokens;
+                    let s = $wide;
+                    match dtype {
+                        DType::F32 | DType::F16 | DType::BF16 => gemm::floats::<_, V, C>(s, panel, x, out),
+                        DType::Q8_0 | DType::Q4_0 | DType::Q5_0 => {
+                            gemm::quants::<_, V, C, 32, false>(s, panel, x, out)
+                        }
+                        DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K => {
+                            gemm::quants::<_, V, C, 32, true>(s, panel, x, out)
+                        }
+                        DType::Q3K | DType::Q6K => gemm::quants::<_, V, C, 16, false>(s, panel, x, out),
+                        DType::Q2K => gemm::quants::<_, V, C, 16, true>(s, panel, x, out),
+                    }
+                }
+                fn fill(tile: &mut Tile, c: usize, x: &[f32]) { tile::fill($wide, tile, c, x) }
+                fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+                    ops::rms_norm($wide, x, weight, epsilon, out)
+                }
+                fn swiglu(gate: &mut [f32], up: &[f32]) { ops::swiglu($wide, gate, up) }
+                fn add(x: &mut [f32], y: &[f32]) { ops::add($wide, x, y) }
+                fn softmax(scores: &mut [f32], width: usize, c: usize, len: usize) {
+                    ops::softmax($wide, scores, width, c, len)
+                }
+                fn scores(width: usize, q: &[f32], keys: &[f32], out: &mut [f32]) {
+                    let s = $wide;
+                    match width {
+                        1 => ops::scores::<_, 1>(s, q, keys, out),
+                        2 => ops::scores::<_, 2>(s, q, keys, out),
+                        4 => ops::scores::<_, 4>(s, q, keys, out),
+                        _ => ops::scores::<_, 8>(s, q, keys, out),
+                    }
+                }
+                fn mix(width: usize, weights: &[f32], values: &[f32], dims: usize, out: &mut [f32]) {
+                    let s = $wide;
+                    match width {
+                        1 => ops::mix::<_, 1>(s, weights, values, dims, out),
+                        2 => ops::mix::<_, 2>(s, weights, values, dims, out),
+                        4 => ops::mix::<_, 4>(s, weights, values, dims, out),
+                        _ => ops::mix::<_, 8>(s, weights, values, dims, out),
+                    }
+                }
+                fn widen(x: &[[u8; 2]], out: &mut [f32]) { ops::widen($wide, x, out) }
+                fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], halves: bool) {
+                    ops::rope(head, cos, sin, halves)
+                }
+            });
+
+            pub(super) static TABLE: Kernels = Kernels {
+                isa: $isa,
+                panel_rows: ROWS,
+                tile_width: $tokens,
+                detected: table!(@detected $($feature)*),
+                gemv, unpack, gemm, fill, rms_norm, swiglu, add, softmax, scores, mix, widen, rope,
+            };
+        }
+    };
+    (@functions $features:tt { $(fn $name:ident $args:tt $body:block)* }) => {
+        $(table!(@function $features $name $args $body);)*
+    };
+    (@function [$($feature:literal)*] $name:ident ($($arg:ident: $type:ty),*) $body:block) => {
+        #[allow(unsafe_code)]
+        $(#[target_feature(enable = $feature)])*
+        unsafe fn $name($($arg: $type),*) $body
+    };
+    (@detected) => { || true };
+    (@detected $($feature:tt)+) => { || $(std::arch::is_x86_feature_detected!($feature))&&+ };
+}
+
+/// Makes the proof that the CPU has a type's instructions.
+#[cfg(target_arch = "x86_64")]
+macro_rules! proof {
+    ($type:ty) => {{
+        // SAFETY: we are in a function that carries the features the type stands for, and that is only reached
+        // through a table whose `detected` said yes.
+        #[allow(unsafe_code)]
+        unsafe {
+            <$type>::new()
+        }
+    }};
+}
+
+table!(plain, "portable", wide: portable::Portable, portable::Portable, blocks: portable::Portable, portable::Portable,
+    features: [], vectors: 1, tokens: 4);
+#[cfg(target_arch = "x86_64")]
+table!(avx2, "avx2", wide: proof!(x86::Avx2), x86::Avx2, blocks: proof!(x86::Avx2), x86::Avx2,
+    features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4);
+#[cfg(target_arch = "x86_64")]
+table!(avxvnni, "avxvnni", wide: proof!(x86::AvxVnni), x86::AvxVnni, blocks: proof!(x86::AvxVnni), x86::AvxVnni,
+    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6);
+#[cfg(target_arch = "x86_64")]
+table!(avx512, "avx512", wide: proof!(x86::Avx512), x86::Avx512, blocks: proof!(x86::Avx512Half), x86::Avx512Half,
+    features: ["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni"], vectors: 2, tokens: 6);
+
+/// All tables compiled in, from the plainest to the fastest.
+static TABLES: &[&Kernels] = &[
+    &plain::TABLE,
+    #[cfg(target_arch = "x86_64")]
+    &avx2::TABLE,
+    #[cfg(target_arch = "x86_64")]
+    &avxvnni::TABLE,
+    #[cfg(target_arch = "x86_64")]
+    &avx512::TABLE,
+];
+
+/// Calls a table's function.
+macro_rules! call {
+    ($function:expr, $($arg:expr),*) => {{
+        // SAFETY: tables are only handed out (`get`, `available`) if `detected` found the CPU's instructions; the
+        // bodies are otherwise safe code.
+        #[allow(unsafe_code)]
+        unsafe { ($function)($($arg),*) }
+    }};
+}
+
+impl Kernels {
+    /// The fastest kernels that this CPU runs, or those that the environment variable `PUPIL_ISA` names.
+    ///
+    /// # Errors
+    /// `Input` if `PUPIL_ISA` names an instruction set that is unknown or that the CPU does not have.
+    pub fn get() -> Result<&'static Self> {
+        static CHOICE: OnceLock<Result<&'static Kernels>> = OnceLock::new();
+        CHOICE.get_or_init(|| Self::choose(std::env::var("PUPIL_ISA").ok().as_deref())).clone()
+    }
+
+    fn choose(wanted: Option<&str>) -> Result<&'static Self> {
+        let available: Vec<_> = Self::available().collect();
+        match wanted {
+            None | Some("") => Ok(available[available.len() - 1]),
+            Some(name) => available.iter().find(|k| k.isa == name).copied().ok_or_else(|| {
+                let names: Vec<_> = available.iter().map(|k| k.isa).collect();
+                Error::input(format!("PUPIL_ISA={name}: this CPU runs {}", names.join(", ")))
+            }),
+        }
+    }
+
+    /// Those that this CPU runs, from the plainest to the fastest.
+    pub fn available() -> impl Iterator<Item = &'static Self> {
+        TABLES.iter().copied().filter(|k| (k.detected)())
+    }
+
+    /// `out[i] = rows[i] · x` for the whole rows in `rows`; `x` is a tile of width 1.
+    pub fn gemv(&self, dtype: DType, rows: &[u8], x: &Tile, out: &mut [f32]) {
+        assert_eq!(x.width, 1);
+        assert_eq!(Some(rows.len()), dtype.row_bytes(x.cols).map(|n| n * out.len()));
+        if !out.is_empty() {
+            call!(self.gemv, dtype, rows, x, out);
+        }
+    }
+
+    /// Unpacks the whole rows in `rows`, at least one and at most `panel_rows`, of `cols` elements each.
+    pub fn unpack(&self, dtype: DType, rows: &[u8], cols: usize, panel: &mut Panel) {
+        let row_bytes = dtype.row_bytes(cols).expect("whole blocks");
+        assert!(!rows.is_empty() && rows.len().is_multiple_of(row_bytes) && rows.len() / row_bytes <= self.panel_rows);
+        call!(self.unpack, dtype, rows, row_bytes, panel);
+    }
+
+    /// Multiplies the panel's rows, of type `dtype` before they were unpacked, with the tile's tokens:
+    /// `out: [tile_width][panel_rows]`.
+    pub fn gemm(&self, dtype: DType, panel: &Panel, x: &Tile, out: &mut [f32]) {
+        assert!(x.width == self.tile_width && out.len() == self.tile_width * self.panel_rows);
+        call!(self.gemm, dtype, panel, x, out);
+    }
+
+    /// Stores token `c`'s activations in the tile.
+    pub fn fill(&self, tile: &mut Tile, c: usize, x: &[f32]) {
+        call!(self.fill, tile, c, x);
+    }
+
+    /// `out = x / √(mean(x²) + epsilon) × weight` (Zhang & Sennrich 2019).
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+        call!(self.rms_norm, x, weight, epsilon, out);
+    }
+
+    /// `gate = gate × σ(gate) × up` (SwiGLU, Shazeer 2020).
+    pub fn swiglu(&self, gate: &mut [f32], up: &[f32]) {
+        call!(self.swiglu, gate, up);
+    }
+
+    /// `x += y`
+    pub fn add(&self, x: &mut [f32], y: &[f32]) {
+        call!(self.add, x, y);
+    }
+
+    /// Softmax over the first `len` keys of row `c` in `scores: [blocks][width][KEYS]`; the rest becomes 0.
+    pub fn softmax(&self, scores: &mut [f32], width: usize, c: usize, len: usize) {
+        assert!(c < width && len > 0 && scores.len().is_multiple_of(width * KEYS));
+        assert!(len <= scores.len() / width);
+        call!(self.softmax, scores, width, c, len);
+    }
+
+    /// Scores of `width` queries (1, 2, 4 or 8) against one block of keys: `q: [dims][width]`, `keys: [dims][KEYS]`,
+    /// `out: [width][KEYS]`.
+    pub fn scores(&self, width: usize, q: &[f32], keys: &[f32], out: &mut [f32]) {
+        assert!(matches!(width, 1 | 2 | 4 | 8) && out.len() == width * KEYS);
+        assert_eq!(q.len() * KEYS, keys.len() * width);
+        call!(self.scores, width, q, keys, out);
+    }
+
+    /// Adds one block of values, weighted: `weights: [width][KEYS]`, `values: [KEYS][dims]`, `out: [width][dims]`, with
+    /// `dims` a multiple of 16 and a width of 1, 2, 4 or 8.
+    pub fn mix(&self, width: usize, weights: &[f32], values: &[f32], out: &mut [f32]) {
+        let dims = values.len() / KEYS;
+        assert!(matches!(width, 1 | 2 | 4 | 8) && dims.is_multiple_of(16) && values.len() == dims * KEYS);
+        assert!(weights.len() == width * KEYS && out.len() == width * dims);
+        call!(self.mix, width, weights, values, dims, out);
+    }
+
+    /// Widens half-precision numbers (little-endian) to f32.
+    pub fn widen(&self, x: &[[u8; 2]], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len());
+        call!(self.widen, x, out);
+    }
+
+    /// Rotates the first `2 × cos.len()` elements of a head by the angles whose cosines and sines are given (Su et al.
+    /// 2021). Pairs are neighbours or, with `halves`, element i and element i + `cos.len()`.
+    pub fn rope(&self, head: &mut [f32], cos: &[f32], sin: &[f32], halves: bool) {
+        assert!(cos.len() == sin.len() && head.len() >= 2 * cos.len());
+        call!(self.rope, head, cos, sin, halves);
+    }
+}

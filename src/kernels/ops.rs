@@ -1,0 +1,184 @@
+//! What happens between the products: norms, activations, rotary embedding, softmax and the two halves of attention.
+
+use super::simd::Simd;
+
+/// `eˣ`, to about 2 units in the last place, by `2ⁿ × P(r)` with `x = n ln 2 + r` and the Taylor polynomial of degree 7
+/// on `|r| ≤ ln 2 / 2` (its remainder is below 6e-9). Inputs below -87 give about 1e-38, never a denormal.
+#[inline(always)]
+fn exp<S: Simd>(s: S, x: S::F) -> S::F {
+    let x = s.min(s.max(x, s.splat(-87.0)), s.splat(88.0));
+    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+    let nf = s.to_f32(n);
+    // ln 2 in two parts, the first with few enough bits that n × it is exact.
+    let r = s.mul_add(nf, s.splat(-0.693_359_4), x);
+    let r = s.mul_add(nf, s.splat(2.121_944_4e-4), r);
+    let mut p = s.splat(1.0 / 5040.0);
+    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = s.mul_add(p, r, s.splat(c));
+    }
+    s.mul(p, s.from_bits(s.shl(s.add_i32(n, s.splat_i32(127)), 23)))
+}
+
+/// Applies `f` to vectors of `x`, the last one filled up with zeros.
+macro_rules! for_each_vector {
+    ($s:ident, $S:ident, $x:expr, $y:expr, |$vx:ident, $vy:ident| $f:expr) => {{
+        let (x, y): (&mut [f32], &[f32]) = ($x, $y);
+        assert_eq!(x.len(), y.len());
+        let mut xs = x.chunks_exact_mut($S::LANES);
+        let mut ys = y.chunks_exact($S::LANES);
+        for (x, y) in (&mut xs).zip(&mut ys) {
+            let ($vx, $vy) = ($s.load(x), $s.load(y));
+            $s.store($f, x);
+        }
+        let rest = xs.into_remainder();
+        if !rest.is_empty() {
+            let (mut x, mut y) = ([0.0; 16], [0.0; 16]);
+            x[..rest.len()].copy_from_slice(rest);
+            y[..rest.len()].copy_from_slice(ys.remainder());
+            let ($vx, $vy) = ($s.load(&x), $s.load(&y));
+            $s.store($f, &mut x);
+            rest.copy_from_slice(&x[..rest.len()]);
+        }
+    }};
+}
+
+/// `out = x / √(mean(x²) + ε) × weight` (Zhang & Sennrich 2019).
+#[inline(always)]
+pub(super) fn rms_norm<S: Simd>(s: S, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+    let mut acc = s.splat(0.0);
+    let parts = x.chunks_exact(S::LANES);
+    let rest: f32 = parts.remainder().iter().map(|x| x * x).sum();
+    for part in parts {
+        let v = s.load(part);
+        acc = s.mul_add(v, v, acc);
+    }
+    let scale = 1.0 / ((s.sum(acc) + rest) / x.len() as f32 + epsilon).sqrt();
+    out.copy_from_slice(x);
+    for_each_vector!(s, S, out, weight, |x, w| s.mul(s.mul(x, s.splat(scale)), w));
+}
+
+/// `gate = gate × σ(gate) × up`: SwiGLU (Shazeer 2020).
+#[inline(always)]
+pub(super) fn swiglu<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
+    for_each_vector!(s, S, gate, up, |g, u| {
+        let denominator = s.add(s.splat(1.0), exp(s, s.sub(s.splat(0.0), g)));
+        s.mul(s.div(g, denominator), u)
+    });
+}
+
+/// `x += y`
+#[inline(always)]
+pub(super) fn add<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {
+    for_each_vector!(s, S, x, y, |x, y| s.add(x, y));
+}
+
+/// Keys in a block of the cache: see [`scores`].
+pub const KEYS: usize = 16;
+
+/// Turns scores into weights that sum to 1, in rows `c` of `scores: [blocks][width][KEYS]`; only the first `len` keys
+/// count, the others get 0.
+#[inline(always)]
+pub(super) fn softmax<S: Simd>(s: S, scores: &mut [f32], width: usize, c: usize, len: usize) {
+    let stride = width * KEYS;
+    let used = len.div_ceil(KEYS);
+    for block in scores.chunks_exact_mut(stride).skip(used) {
+        block[c * KEYS..][..KEYS].fill(0.0);
+    }
+    if len % KEYS != 0 {
+        scores[(used - 1) * stride + c * KEYS..][len % KEYS..KEYS].fill(f32::NEG_INFINITY);
+    }
+    let mut max = s.splat(f32::NEG_INFINITY);
+    for block in scores.chunks_exact(stride).take(used) {
+        for part in block[c * KEYS..][..KEYS].chunks_exact(S::LANES) {
+            max = s.max(max, s.load(part));
+        }
+    }
+    let max = s.splat(s.max_lane(max));
+    let mut sum = s.splat(0.0);
+    for block in scores.chunks_exact_mut(stride).take(used) {
+        for part in block[c * KEYS..][..KEYS].chunks_exact_mut(S::LANES) {
+            let e = exp(s, s.sub(s.load(part), max));
+            sum = s.add(sum, e);
+            s.store(e, part);
+        }
+    }
+    let scale = s.splat(1.0 / s.sum(sum));
+    for block in scores.chunks_exact_mut(stride).take(used) {
+        for part in block[c * KEYS..][..KEYS].chunks_exact_mut(S::LANES) {
+            s.store(s.mul(s.load(part), scale), part);
+        }
+    }
+    if len % KEYS != 0 {
+        // exp(-∞) comes out as 1e-38, not 0.
+        scores[(used - 1) * stride + c * KEYS..][len % KEYS..KEYS].fill(0.0);
+    }
+}
+
+/// Scores of `C` queries against one block of keys: `q: [dims][C]`, `keys: [dims][KEYS]`, `out: [C][KEYS]`.
+#[inline(always)]
+pub(super) fn scores<S: Simd, const C: usize>(s: S, q: &[f32], keys: &[f32], out: &mut [f32]) {
+    for lane in (0..KEYS).step_by(S::LANES) {
+        let mut acc = [s.splat(0.0); C];
+        for (q, keys) in q.as_chunks::<C>().0.iter().zip(keys.as_chunks::<KEYS>().0) {
+            let keys = s.load(&keys[lane..]);
+            for c in 0..C {
+                acc[c] = s.mul_add(keys, s.splat(q[c]), acc[c]);
+            }
+        }
+        for (c, acc) in acc.into_iter().enumerate() {
+            s.store(acc, &mut out[c * KEYS + lane..]);
+        }
+    }
+}
+
+/// Adds one block of values, weighted: `weights: [C][KEYS]`, `values: [KEYS][dims]`, `out: [C][dims]`; `dims` is a
+/// multiple of 16.
+#[inline(always)]
+pub(super) fn mix<S: Simd, const C: usize>(s: S, weights: &[f32], values: &[f32], dims: usize, out: &mut [f32]) {
+    let weights = &weights[..C * KEYS];
+    for d in (0..dims).step_by(S::LANES) {
+        let mut acc = [s.splat(0.0); C];
+        for (c, acc) in acc.iter_mut().enumerate() {
+            *acc = s.load(&out[c * dims + d..]);
+        }
+        for j in 0..KEYS {
+            let v = s.load(&values[j * dims + d..]);
+            for c in 0..C {
+                acc[c] = s.mul_add(v, s.splat(weights[c * KEYS + j]), acc[c]);
+            }
+        }
+        for (c, acc) in acc.into_iter().enumerate() {
+            s.store(acc, &mut out[c * dims + d..]);
+        }
+    }
+}
+
+/// Widens half-precision numbers.
+#[inline(always)]
+pub(super) fn widen<S: Simd>(s: S, x: &[[u8; 2]], out: &mut [f32]) {
+    let mut xs = x.chunks_exact(S::LANES);
+    let mut outs = out.chunks_exact_mut(S::LANES);
+    for (x, out) in (&mut xs).zip(&mut outs) {
+        s.store(s.load_f16(x), out);
+    }
+    for (x, out) in xs.remainder().iter().zip(outs.into_remainder()) {
+        *out = half::f16::from_le_bytes(*x).to_f32();
+    }
+}
+
+/// Rotates each head's pairs by the angles given (Su et al. 2021): pairs are neighbours, or the two halves of the
+/// rotated part.
+#[inline(always)]
+pub(super) fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], halves: bool) {
+    let n = cos.len();
+    if halves {
+        let (a, b) = head[..2 * n].split_at_mut(n);
+        for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+        }
+    } else {
+        for ((pair, cos), sin) in head[..2 * n].as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+            *pair = [pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos];
+        }
+    }
+}

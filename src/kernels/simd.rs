@@ -1,0 +1,96 @@
+//! The vector operations that the kernels are written in.
+//!
+//! Every kernel body is written once over these traits and instantiated per instruction set. A value of an
+//! implementing type is the proof that the CPU has the instructions: it is only made after detection, inside
+//! functions that carry the matching `#[target_feature]`. That is why the methods are safe to call.
+
+/// Vectors of `LANES` numbers of 32 bits, and integer dot products on bytes.
+pub(crate) trait Simd: Copy {
+    /// Numbers of 32 bits in one vector: 8 or 16.
+    const LANES: usize;
+
+    /// What signed weights are XORed with before [`Simd::dot`] sees them in a panel: `0x80` where the instruction
+    /// multiplies unsigned by signed bytes and saturates nowhere (VNNI), 0 where it can multiply signed bytes.
+    const FLIP: u8;
+
+    /// `LANES` f32.
+    type F: Copy;
+    /// `LANES` i32.
+    type I: Copy;
+    /// `4 × LANES` bytes.
+    type B: Copy;
+
+    fn splat(self, x: f32) -> Self::F;
+    /// The first `LANES` of `x`.
+    fn load(self, x: &[f32]) -> Self::F;
+    fn store(self, v: Self::F, out: &mut [f32]);
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a × b + c`, fused where the CPU can.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    fn sum(self, v: Self::F) -> f32;
+    fn max_lane(self, v: Self::F) -> f32;
+    /// `LANES` half-precision numbers, widened.
+    fn load_f16(self, x: &[[u8; 2]]) -> Self::F;
+    /// Narrows to half precision, to nearest even.
+    fn store_f16(self, v: Self::F, out: &mut [[u8; 2]]);
+    /// `LANES` bfloat16 numbers, widened.
+    fn load_bf16(self, x: &[[u8; 2]]) -> Self::F;
+
+    fn splat_i32(self, x: i32) -> Self::I;
+    fn load_i32(self, x: &[i32]) -> Self::I;
+    /// `LANES` numbers of 32 bits from anywhere.
+    fn load_quads(self, x: &[[u8; 4]]) -> Self::I;
+    fn store_i32(self, v: Self::I, out: &mut [i32]);
+    fn to_f32(self, v: Self::I) -> Self::F;
+    /// To nearest, ties to even; the inputs are within ±2³¹.
+    fn round(self, v: Self::F) -> Self::I;
+    fn shl(self, v: Self::I, bits: u32) -> Self::I;
+    /// The f32 whose bits are `v`.
+    fn from_bits(self, v: Self::I) -> Self::F;
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
+
+    /// `4 × LANES` bytes.
+    fn load_bytes(self, x: &[u8]) -> Self::B;
+    /// Repeats four bytes over the vector.
+    fn splat_quad(self, x: [u8; 4]) -> Self::B;
+    /// To each of the `LANES` sums, adds the dot product of four weights in `0..=127` (or, where `FLIP` is `0x80`, in
+    /// `0..=255`) with four signed activations in `-127..=127`. Exact.
+    fn dot(self, acc: Self::I, weights: Self::B, activations: Self::B) -> Self::I;
+    /// The same for signed weights, XORed with `FLIP` in the panel: the caller takes the surplus of `FLIP` off.
+    fn dot_flipped(self, acc: Self::I, weights: Self::B, activations: Self::B) -> Self::I;
+
+    /// Asks for the cache line at `x` soon.
+    fn prefetch(self, x: &[u8], offset: usize);
+}
+
+/// What reading quantized blocks needs besides: vectors of exactly 8 numbers, or 32 bytes.
+pub(crate) trait Blocks: Simd {
+    /// One half-precision number in all lanes.
+    fn splat_f16(self, bits: u16) -> Self::F;
+    /// `low` in lanes 0 to 3, `high` in lanes 4 to 7.
+    fn splat_pair(self, low: f32, high: f32) -> Self::F;
+    fn splat_byte(self, x: u8) -> Self::B;
+    fn store_bytes(self, v: Self::B, out: &mut [u8]);
+    fn and(self, a: Self::B, b: Self::B) -> Self::B;
+    fn or(self, a: Self::B, b: Self::B) -> Self::B;
+    fn xor(self, a: Self::B, b: Self::B) -> Self::B;
+    fn sub_bytes(self, a: Self::B, b: Self::B) -> Self::B;
+    /// Shifts every byte right, by less than 8 bits.
+    fn shr_bytes(self, v: Self::B, bits: u32) -> Self::B;
+    /// Shifts every byte left, by less than 8 bits.
+    fn shl_bytes(self, v: Self::B, bits: u32) -> Self::B;
+    /// 16 bytes as 32 numbers: first the low nibbles, then the high ones.
+    fn nibbles(self, x: &[u8; 16]) -> Self::B;
+    /// 32 bits as 32 bytes of 0 or `value`, lowest bit first.
+    fn spread_bits(self, bits: u32, value: u8) -> Self::B;
+    /// To each of the 8 sums, adds the dot product of four signed weights with four signed activations; `nquads` are
+    /// the negated sums of the activations' fours. Exact.
+    fn dot_signed(self, acc: Self::I, weights: Self::B, activations: Self::B, nquads: Self::I) -> Self::I;
+    /// Eight rows of eight numbers of 32 bits, transposed.
+    fn transpose(self, rows: [Self::B; 8]) -> [Self::B; 8];
+}

@@ -1,0 +1,111 @@
+//! Activations, laid out for the products.
+
+use super::simd::Simd;
+
+/// The activations of up to `width` tokens, interleaved so that the products read them in order: as f32 for float
+/// weights, and as signed bytes with a scale for each 32 for quantized weights.
+///
+/// Rounding: `scale = max|x| / 127` and `q = round(x / scale)`, ties to even, with the scale kept in f32 (the
+/// reference implementation of these formats rounds it to f16, or shares it among 256 elements for K-quants).
+#[derive(Default)]
+pub struct Tile {
+    /// Tokens side by side: 1 for matrix-vector products.
+    pub(super) width: usize,
+    /// Elements of each token.
+    pub(super) cols: usize,
+    /// `[cols][width]`
+    pub(super) floats: Vec<f32>,
+    /// Signed bytes, `[cols / 4][width][4]`
+    pub(super) quants: Vec<u8>,
+    /// `[cols / 32][width]`
+    pub(super) scales: Vec<f32>,
+    /// Negated sums of each 4 quants, `[cols / 4]`; only if the width is 1.
+    pub(super) nquads: Vec<i32>,
+    /// What products with 16 elements to a scale need.
+    pub(super) by16: Sums,
+    /// What products with 32 elements to a scale need.
+    pub(super) by32: Sums,
+}
+
+/// Sums over groups of quants, `[groups][width]`.
+#[derive(Default)]
+pub(super) struct Sums {
+    /// Negated.
+    pub(super) quants: Vec<i32>,
+    /// Times the scale.
+    pub(super) floats: Vec<f32>,
+}
+
+impl Sums {
+    fn resize(&mut self, len: usize) {
+        self.quants.resize(len, 0);
+        self.floats.resize(len, 0.0);
+    }
+}
+
+impl Tile {
+    /// Sets the shape and what will be stored: f32, quants, or both. Allocates only when it grows.
+    pub fn reshape(&mut self, width: usize, cols: usize, floats: bool, quants: bool) {
+        (self.width, self.cols) = (width, cols);
+        self.floats.resize(if floats { cols * width } else { 0 }, 0.0);
+        let cols = if quants { cols } else { 0 };
+        assert!(cols.is_multiple_of(32), "quantized weights come in whole blocks");
+        self.quants.resize(cols * width, 0);
+        self.scales.resize(cols / 32 * width, 0.0);
+        self.nquads.resize(if width == 1 { cols / 4 } else { 0 }, 0);
+        self.by16.resize(cols / 16 * width);
+        self.by32.resize(cols / 32 * width);
+    }
+}
+
+/// Stores token `c`'s activations.
+#[inline(always)]
+pub(super) fn fill<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
+    assert!(x.len() == tile.cols && c < tile.width);
+    for (slot, &x) in tile.floats.iter_mut().skip(c).step_by(tile.width).zip(x) {
+        *slot = x;
+    }
+    if !tile.quants.is_empty() {
+        quantize(s, tile, c, x);
+    }
+}
+
+#[inline(always)]
+fn quantize<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
+    let width = tile.width;
+    for (b, x) in x.as_chunks::<32>().0.iter().enumerate() {
+        let sign = s.splat(0.0);
+        let mut max = sign;
+        for part in x.chunks_exact(S::LANES) {
+            let v = s.load(part);
+            max = s.max(max, s.max(v, s.sub(sign, v)));
+        }
+        let max = s.max_lane(max);
+        let scale = max / 127.0;
+        let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
+
+        let mut quants = [0_i32; 32];
+        for (part, out) in x.chunks_exact(S::LANES).zip(quants.chunks_exact_mut(S::LANES)) {
+            s.store_i32(s.round(s.mul(s.load(part), s.splat(inverse))), out);
+        }
+        let bytes: [u8; 32] = std::array::from_fn(|i| quants[i] as u8);
+        if width == 1 {
+            tile.quants[32 * b..][..32].copy_from_slice(&bytes);
+            let nquads: [i32; 8] = std::array::from_fn(|i| -quants[4 * i..4 * i + 4].iter().sum::<i32>());
+            tile.nquads[8 * b..][..8].copy_from_slice(&nquads);
+        } else {
+            for (i, quad) in bytes.as_chunks::<4>().0.iter().enumerate() {
+                tile.quants[((8 * b + i) * width + c) * 4..][..4].copy_from_slice(quad);
+            }
+        }
+        tile.scales[b * width + c] = scale;
+        let sums = [0, 16].map(|at| quants[at..at + 16].iter().sum::<i32>());
+        for (i, sum) in sums.into_iter().enumerate() {
+            tile.by16.quants[(2 * b + i) * width + c] = -sum;
+            tile.by16.floats[(2 * b + i) * width + c] = scale * sum as f32;
+        }
+        let sum = sums[0] + sums[1];
+        tile.by32.quants[b * width + c] = -sum;
+        tile.by32.floats[b * width + c] = scale * sum as f32;
+    }
+}
