@@ -7,5 +7,6 @@ pub mod kernels;
 pub mod quant;
 pub mod tensor;
 pub mod text;
+mod threads;
 
 pub use error::{Error, ErrorKind, Result};

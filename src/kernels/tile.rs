@@ -89,6 +89,8 @@ fn quantize<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
             s.store_i32(s.round(s.mul(s.load(part), s.splat(inverse))), out);
         }
         let bytes: [u8; 32] = std::array::from_fn(|i| quants[i] as u8);
+        // As they are stored: activations that are not numbers would otherwise overflow the sums.
+        let quants = bytes.map(|q| i32::from(q as i8));
         if width == 1 {
             tile.quants[32 * b..][..32].copy_from_slice(&bytes);
             let nquads: [i32; 8] = std::array::from_fn(|i| -quants[4 * i..4 * i + 4].iter().sum::<i32>());
