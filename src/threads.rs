@@ -6,11 +6,10 @@
 //! step of a token comes within microseconds, and then sleep.
 
 use std::any::Any;
-use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -26,20 +25,23 @@ pub struct Team {
 }
 
 /// A step's tasks: calls `run(data, worker, task)`.
-#[derive(Clone, Copy)]
 struct Job {
     data: *const (),
     run: unsafe fn(*const (), usize, usize),
 }
 
+/// Bits of `Shared::state` that count tasks.
+const TASK_BITS: u32 = 24;
+const TASKS: u64 = (1 << TASK_BITS) - 1;
+
 struct Shared {
-    /// `epoch << 32 | tasks not claimed yet`. The epoch grows with every step, so a claim (a compare-exchange that
-    /// takes one from the low half) can only succeed for the step whose job the claimer has read.
+    /// `epoch << TASK_BITS | tasks not claimed yet`. The epoch grows with every step, so a claim (a compare-exchange
+    /// that takes one from the low part) can only succeed for the step whose job the claimer has read.
     state: AtomicU64,
     /// Tasks of the current step that are not finished.
     unfinished: AtomicUsize,
-    /// Only written between steps, when no task is unfinished and none can be claimed.
-    job: UnsafeCell<Job>,
+    /// The current step's job, on the stack of [`Team::run`]. Only to be followed after a claim.
+    job: AtomicPtr<Job>,
     /// The thread that waits for the step's end, while it sleeps.
     caller: Mutex<Option<Thread>>,
     caller_sleeps: AtomicBool,
@@ -50,33 +52,21 @@ struct Shared {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: `job` is the only part that is not `Sync` by itself. It is written by the thread that holds `&mut Team` when
-// all tasks are claimed and finished, and published by the release store to `state`; it is read after an acquire load
-// that saw unclaimed tasks, and what was read is only used after a successful claim in the same epoch, before which no
-// further write can have happened.
-#[allow(unsafe_code)]
-unsafe impl Sync for Shared {}
-// SAFETY: as above; the pointer inside is not tied to a thread.
-#[allow(unsafe_code)]
-unsafe impl Send for Shared {}
-
 impl Shared {
     /// Claims and runs tasks until none is left. `worker` is this thread's number.
     fn work(&self, worker: usize) {
         let mut state = self.state.load(Acquire);
-        while state as u32 != 0 {
-            // SAFETY: a volatile read, because the job may be replaced while we look if our `state` is out of date;
-            // then the claim below fails and what was read is not used.
-            #[allow(unsafe_code)]
-            let job = unsafe { self.job.get().read_volatile() };
+        while state & TASKS != 0 {
+            let job = self.job.load(Relaxed);
             match self.state.compare_exchange_weak(state, state - 1, AcqRel, Acquire) {
                 Err(now) => state = now,
                 Ok(_) => {
-                    let task = (state as u32 - 1) as usize;
-                    // SAFETY: the claim succeeded, so this task is ours alone and unfinished, and `Team::run` keeps
-                    // the closure behind `data` alive until all tasks are finished.
+                    let task = (state & TASKS) as usize - 1;
+                    // SAFETY: the claim succeeded, so the step of `state` is not over: its job was stored before
+                    // `state` and is replaced only after the step's end, so `job` is that job, and `Team::run` keeps
+                    // it and the closure behind it alive until this task, which is ours alone, is finished.
                     #[allow(unsafe_code)]
-                    let result = catch_unwind(AssertUnwindSafe(|| unsafe { (job.run)(job.data, worker, task) }));
+                    let result = catch_unwind(AssertUnwindSafe(|| unsafe { ((*job).run)((*job).data, worker, task) }));
                     if let Err(panic) = result {
                         self.panic.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(panic);
                     }
@@ -94,13 +84,13 @@ impl Shared {
     fn worker(&self, number: usize) {
         while !self.stop.load(Acquire) {
             self.work(number);
-            if spin_until(|| self.state.load(Acquire) as u32 != 0 || self.stop.load(Acquire)) {
+            if spin_until(|| self.state.load(Acquire) & TASKS != 0 || self.stop.load(Acquire)) {
                 continue;
             }
             // Whoever posts a step looks at `sleepers` after it has set `state`, and we look at `state` after we have
             // raised `sleepers`: one of the two sees the other. A wake-up in between makes `park` return at once.
             self.sleepers.fetch_add(1, SeqCst);
-            while self.state.load(SeqCst) as u32 == 0 && !self.stop.load(SeqCst) {
+            while self.state.load(SeqCst) & TASKS == 0 && !self.stop.load(SeqCst) {
                 thread::park();
             }
             self.sleepers.fetch_sub(1, SeqCst);
@@ -128,11 +118,10 @@ fn spin_until(ready: impl Fn() -> bool) -> bool {
 impl Team {
     /// A team of `threads` threads, of which the calling one is one.
     pub fn new(threads: usize) -> Self {
-        unsafe fn nothing(_: *const (), _: usize, _: usize) {}
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             unfinished: AtomicUsize::new(0),
-            job: UnsafeCell::new(Job { data: std::ptr::null(), run: nothing }),
+            job: AtomicPtr::new(std::ptr::null_mut()),
             caller: Mutex::new(None),
             caller_sleeps: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
@@ -155,14 +144,14 @@ impl Team {
         self.workers.len() + 1
     }
 
-    /// Runs `task(worker, i)` for every `i` in `0..tasks`, each once, on whichever thread is free; `worker` is below
+    /// Runs `task(worker, i)` for every `i` in `0..tasks`, each once and the last first, on whichever thread is free; `worker` is below
     /// [`Team::threads`] and no two tasks run under one number at the same time.
     ///
     /// # Panics
     /// If a task panics, after all others are finished.
     pub fn run<F: Fn(usize, usize) + Sync>(&mut self, tasks: usize, task: F) {
         if tasks <= 1 || self.workers.is_empty() {
-            for i in 0..tasks {
+            for i in (0..tasks).rev() {
                 task(0, i);
             }
             return;
@@ -174,19 +163,13 @@ impl Team {
             // SAFETY: see above.
             unsafe { (*data.cast::<F>())(worker, task) }
         }
-        let tasks = u32::try_from(tasks).expect("fewer than 2^32 tasks");
+        assert!(tasks as u64 <= TASKS, "fewer than 2^{TASK_BITS} tasks");
         let shared = &*self.shared;
-        let job = Job { data: (&raw const task).cast(), run: call::<F> };
-        // SAFETY: the previous step is over (this function waits for its end and has `&mut self`), so no claim can
-        // succeed until `state` is set below, and nobody uses a job without a claim.
-        #[allow(unsafe_code)]
-        unsafe {
-            shared.job.get().write_volatile(job);
-        }
-        shared.unfinished.store(tasks as usize, Release);
-        let epoch = (shared.state.load(Relaxed) >> 32).wrapping_add(1);
-        // Claims count down; tasks are numbered so that they are claimed in order.
-        shared.state.store(epoch << 32 | u64::from(tasks), SeqCst);
+        let mut job = Job { data: (&raw const task).cast(), run: call::<F> };
+        shared.job.store(&raw mut job, Relaxed);
+        shared.unfinished.store(tasks, Relaxed);
+        let epoch = (shared.state.load(Relaxed) >> TASK_BITS) + 1;
+        shared.state.store(epoch << TASK_BITS | tasks as u64, SeqCst);
         if shared.sleepers.load(SeqCst) > 0 {
             self.workers.iter().for_each(|worker| worker.thread().unpark());
         }

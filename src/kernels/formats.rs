@@ -146,33 +146,33 @@ fn six_bit_scales(packed: &[u8; 12], d: f32, dmin: f32, scales: &mut [f32; 16], 
 }
 
 super_block!(Q2K, 84, group: 16, Kind::Mins,
-    quants: |s, block, i| {
-        let two = s.shr_bytes(s.load_bytes(&block[16 + 32 * (i / 4)..]), 2 * (i % 4) as u32);
-        s.and(two, s.splat_byte(3))
-    },
-    scales: |block, scales, mins| {
-        let (d, dmin) = (half_at(block, 80), half_at(block, 82));
-        for (i, &packed) in take::<16>(block, 0).iter().enumerate() {
-            scales[i] = d * f32::from(packed & 15);
-            mins[i] = -dmin * f32::from(packed >> 4);
-        }
-    });
+quants: |s, block, i| {
+    let two = s.shr_bytes(s.load_bytes(&block[16 + 32 * (i / 4)..]), 2 * (i % 4) as u32);
+    s.and(two, s.splat_byte(3))
+},
+scales: |block, scales, mins| {
+    let (d, dmin) = (half_at(block, 80), half_at(block, 82));
+    for (i, &packed) in take::<16>(block, 0).iter().enumerate() {
+        scales[i] = d * f32::from(packed & 15);
+        mins[i] = -dmin * f32::from(packed >> 4);
+    }
+});
 
 super_block!(Q3K, 110, group: 16, Kind::Offset(2),
-    quants: |s, block, i| {
-        let two = s.shr_bytes(s.load_bytes(&block[32 + 32 * (i / 4)..]), 2 * (i % 4) as u32);
-        let third = s.shr_bytes(s.load_bytes(&block[..]), i as u32);
-        s.or(s.and(two, s.splat_byte(3)), s.shl_bytes(s.and(third, s.splat_byte(1)), 2))
-    },
-    scales: |block, scales, _mins| {
-        let d = half_at(block, 108);
-        let packed: &[u8; 12] = take(block, 96);
-        for (i, scale) in scales.iter_mut().enumerate() {
-            let low = packed[i % 8] >> (4 * (i / 8)) & 15;
-            let high = packed[8 + i % 4] >> (2 * (i / 4)) & 3;
-            *scale = d * f32::from((low | high << 4) as i8 - 32);
-        }
-    });
+quants: |s, block, i| {
+    let two = s.shr_bytes(s.load_bytes(&block[32 + 32 * (i / 4)..]), 2 * (i % 4) as u32);
+    let third = s.shr_bytes(s.load_bytes(&block[..]), i as u32);
+    s.or(s.and(two, s.splat_byte(3)), s.shl_bytes(s.and(third, s.splat_byte(1)), 2))
+},
+scales: |block, scales, _mins| {
+    let d = half_at(block, 108);
+    let packed: &[u8; 12] = take(block, 96);
+    for (i, scale) in scales.iter_mut().enumerate() {
+        let low = packed[i % 8] >> (4 * (i / 8)) & 15;
+        let high = packed[8 + i % 4] >> (2 * (i / 4)) & 3;
+        *scale = d * f32::from((low | high << 4) as i8 - 32);
+    }
+});
 
 super_block!(Q4K, 144, group: 32, Kind::Mins,
     quants: |s, block, i| {
@@ -191,16 +191,16 @@ super_block!(Q5K, 176, group: 32, Kind::Mins,
     scales: |block, scales, mins| six_bit_scales(take(block, 4), half_at(block, 0), half_at(block, 2), scales, mins));
 
 super_block!(Q6K, 210, group: 16, Kind::Offset(5),
-    quants: |s, block, i| {
-        let (half, j) = (i / 4, i % 4);
-        let both = s.load_bytes(&block[64 * half + 32 * (j % 2)..]);
-        let four = if j < 2 { s.and(both, s.splat_byte(15)) } else { s.shr_bytes(both, 4) };
-        let two = s.and(s.shr_bytes(s.load_bytes(&block[128 + 32 * half..]), 2 * j as u32), s.splat_byte(3));
-        s.or(four, s.shl_bytes(two, 4))
-    },
-    scales: |block, scales, _mins| {
-        let d = half_at(block, 208);
-        for (i, &scale) in take::<16>(block, 192).iter().enumerate() {
-            scales[i] = d * f32::from(scale as i8);
-        }
-    });
+quants: |s, block, i| {
+    let (half, j) = (i / 4, i % 4);
+    let both = s.load_bytes(&block[64 * half + 32 * (j % 2)..]);
+    let four = if j < 2 { s.and(both, s.splat_byte(15)) } else { s.shr_bytes(both, 4) };
+    let two = s.and(s.shr_bytes(s.load_bytes(&block[128 + 32 * half..]), 2 * j as u32), s.splat_byte(3));
+    s.or(four, s.shl_bytes(two, 4))
+},
+scales: |block, scales, _mins| {
+    let d = half_at(block, 208);
+    for (i, &scale) in take::<16>(block, 192).iter().enumerate() {
+        scales[i] = d * f32::from(scale as i8);
+    }
+});

@@ -63,11 +63,8 @@ pub(super) fn super_blocks<S: Blocks, F: Format>(s: S, rows: &[u8], x: &Tile, ou
             for i in 0..8 {
                 let x = x[32 * i..].first_chunk().expect("256 of them");
                 let nquads = nquads[8 * i..].first_chunk().expect("64 of them");
-                let scale = if F::GROUP == 16 {
-                    s.splat_pair(scales[2 * i], scales[2 * i + 1])
-                } else {
-                    s.splat(scales[i])
-                };
+                let scale =
+                    if F::GROUP == 16 { s.splat_pair(scales[2 * i], scales[2 * i + 1]) } else { s.splat(scales[i]) };
                 acc[i % 2] = s.mul_add(dot::<S, F>(s, F::quants(s, block, i), x, nquads), scale, acc[i % 2]);
             }
             if F::KIND == Kind::Mins {

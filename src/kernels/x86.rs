@@ -254,12 +254,8 @@ macro_rules! simd_256 {
             fn spread_bits(self, bits: u32, value: u8) -> __m256i {
                 intrinsics!({
                     // Byte i of the vector gets byte i / 8 of the bits, keeps bit i % 8 and is compared with it.
-                    let each = _mm256_setr_epi64x(
-                        0,
-                        0x0101_0101_0101_0101,
-                        0x0202_0202_0202_0202,
-                        0x0303_0303_0303_0303,
-                    );
+                    let each =
+                        _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
                     let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), each);
                     let mask = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
                     let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, mask), mask);
@@ -308,20 +304,20 @@ simd_256!(Avx2, flip: 0,
 
 // With VNNI, signed weights become unsigned by adding 128, and 128 × the activations' sum is taken off beforehand.
 simd_256!(AvxVnni, flip: 0x80,
-    dot: |acc, w, a| _mm256_dpbusd_avx_epi32(acc, w, a),
-    dot_flipped: |acc, w, a| _mm256_dpbusd_avx_epi32(acc, w, a),
-    dot_signed: |acc, w, a, nquads| {
-        let acc = _mm256_add_epi32(acc, _mm256_slli_epi32::<7>(nquads));
-        _mm256_dpbusd_avx_epi32(acc, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), a)
-    });
+dot: |acc, w, a| _mm256_dpbusd_avx_epi32(acc, w, a),
+dot_flipped: |acc, w, a| _mm256_dpbusd_avx_epi32(acc, w, a),
+dot_signed: |acc, w, a, nquads| {
+    let acc = _mm256_add_epi32(acc, _mm256_slli_epi32::<7>(nquads));
+    _mm256_dpbusd_avx_epi32(acc, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), a)
+});
 
 simd_256!(Avx512Half, flip: 0x80,
-    dot: |acc, w, a| _mm256_dpbusd_epi32(acc, w, a),
-    dot_flipped: |acc, w, a| _mm256_dpbusd_epi32(acc, w, a),
-    dot_signed: |acc, w, a, nquads| {
-        let acc = _mm256_add_epi32(acc, _mm256_slli_epi32::<7>(nquads));
-        _mm256_dpbusd_epi32(acc, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), a)
-    });
+dot: |acc, w, a| _mm256_dpbusd_epi32(acc, w, a),
+dot_flipped: |acc, w, a| _mm256_dpbusd_epi32(acc, w, a),
+dot_signed: |acc, w, a, nquads| {
+    let acc = _mm256_add_epi32(acc, _mm256_slli_epi32::<7>(nquads));
+    _mm256_dpbusd_epi32(acc, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), a)
+});
 
 impl Simd for Avx512 {
     const LANES: usize = 16;
