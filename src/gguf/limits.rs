@@ -19,7 +19,7 @@ pub const DEFAULT_ALIGNMENT: usize = 32;
 /// The key that holds the alignment of tensor data.
 pub const ALIGNMENT_KEY: &str = "general.alignment";
 
-/// A name is text of 1 to `max` bytes.
+/// A name is text of 1 to `max` bytes, without control characters.
 pub(super) fn name(bytes: &[u8], max: usize) -> Result<&str, String> {
     if bytes.is_empty() {
         return Err("its name is empty".into());
@@ -27,7 +27,13 @@ pub(super) fn name(bytes: &[u8], max: usize) -> Result<&str, String> {
     if bytes.len() > max {
         return Err(format!("its name has {} bytes, expected at most {max}", bytes.len()));
     }
-    std::str::from_utf8(bytes).map_err(|_| format!("its name \"{}\" is not UTF-8", shown(bytes, 80)))
+    match std::str::from_utf8(bytes) {
+        Err(_) => Err(format!("its name \"{}\" is not UTF-8", shown(bytes, 80))),
+        Ok(name) if name.contains(char::is_control) => {
+            Err(format!("its name \"{}\" has control characters", shown(bytes, 80)))
+        }
+        Ok(name) => Ok(name),
+    }
 }
 
 /// The alignment of tensor data is a power of two and, so that every number in it is aligned, at least 8.

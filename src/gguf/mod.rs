@@ -24,7 +24,7 @@
 //!
 //! - version 2 or 3, little-endian;
 //! - at most 65,536 keys and 65,536 tensors, and not more than fit into the file;
-//! - names unique, in UTF-8 and not empty; a key's of at most 65,535 bytes, a tensor's of at most 64;
+//! - names unique, not empty, in UTF-8 without control characters; a key's of at most 65,535 bytes, a tensor's of at most 64;
 //! - keys of the 13 known types; bools 0 or 1; strings in UTF-8 (but not those in arrays, as vocabularies hold pieces of
 //!   characters); no arrays of arrays;
 //! - the alignment a `u32` and a power of two, at least 8;

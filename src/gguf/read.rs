@@ -215,9 +215,8 @@ fn shape(at: &mut Cursor<'_>) -> Result<(DType, Vec<usize>, u64)> {
     for _ in 0..n {
         let dim = at.u64("its dimensions")?;
         dims.push(
-            usize::try_from(dim).map_err(|_| {
-                Error::unsupported(format!("its dimension {dim} is larger than this machine can address"))
-            })?,
+            usize::try_from(dim)
+                .map_err(|_| Error::format(format!("its dimension {dim} is larger than this machine can address")))?,
         );
     }
     let id = at.u32("its element type")?;

@@ -270,8 +270,8 @@ impl fmt::Display for Array<'_> {
 /// The strings of an array, in order, as bytes.
 #[derive(Debug, Clone)]
 pub struct Strings<'a> {
-    left: usize,
-    bytes: &'a [u8],
+    pub(super) left: usize,
+    pub(super) bytes: &'a [u8],
 }
 
 impl<'a> Strings<'a> {

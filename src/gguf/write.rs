@@ -232,6 +232,14 @@ impl<'a> Writer<'a> {
         if u32::try_from(self.alignment).is_err() {
             return Err(Error::input(format!("the alignment is {}, expected less than 2^32", self.alignment)));
         }
+        let keys = self.keys.len() as u64 + 1; // the alignment's
+        for (n, what, max) in
+            [(keys, "keys", limits::MAX_KEYS), (self.tensors.len() as u64, "tensors", limits::MAX_TENSORS)]
+        {
+            if n > max {
+                return Err(Error::input(format!("there are {n} {what}, expected at most {max}")));
+            }
+        }
         let mut names = HashSet::from([limits::ALIGNMENT_KEY]);
         for (name, _) in &self.keys {
             let refuse = |e: String| Error::input(e).at(format!("key `{}`", shown(name.as_bytes(), 80)));

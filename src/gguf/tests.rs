@@ -1,1 +1,0 @@
-//! Hostile files, mutations, and round trips.
