@@ -4,6 +4,7 @@ pub mod bytes;
 mod error;
 pub mod gguf;
 pub mod kernels;
+pub mod nets;
 pub mod quant;
 pub mod tensor;
 pub mod text;

@@ -43,6 +43,8 @@ pub struct Kernels {
     pub isa: &'static str,
     /// Rows in a [`Panel`].
     pub panel_rows: usize,
+    /// Query rows that attention takes at once: 1, 2, 4 or 8.
+    pub query_width: usize,
     /// Tokens in a [`Tile`] for matrix-matrix products.
     pub tile_width: usize,
     detected: fn() -> bool,
@@ -161,6 +163,7 @@ macro_rules! table {
             pub(super) static TABLE: Kernels = Kernels {
                 isa: $isa,
                 panel_rows: ROWS,
+                query_width: <$wide_type as Simd>::LANES / 2,
                 tile_width: $tokens,
                 detected: table!(@detected $($feature)*),
                 gemv, unpack, gemm, fill, rms_norm, swiglu, add, softmax, scores, mix, widen, rope,

@@ -1,0 +1,15 @@
+//! The networks, as straight passes over mapped weights.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`decoder`] | the Llama family: `llama`, `qwen2`, `qwen3` |
+//! | [`config`] | its dimensions, read from the file's keys and checked |
+//! | [`attention`], [`rope`], [`kv`] | attention over the key/value cache, rotary positions, the cache |
+//! | [`linear`] | matrix products shared out over the team |
+
+pub mod attention;
+pub mod config;
+pub mod decoder;
+pub mod kv;
+pub mod linear;
+pub mod rope;
