@@ -61,9 +61,8 @@ impl Config {
             Err(Error::format(message))
         };
         let number = |name: &str, max: usize| within(name, keys.usize(&key(name))?, max);
-        let or = |name: &str, default: usize, max: usize| {
-            within(name, keys.opt_usize(&key(name))?.unwrap_or(default), max)
-        };
+        let or =
+            |name: &str, default: usize, max: usize| within(name, keys.opt_usize(&key(name))?.unwrap_or(default), max);
         if keys.opt_usize(&key("expert_count"))?.unwrap_or(0) > 0 {
             return Err(Error::unsupported(format!(
                 "{}: the model is a mixture of experts ({}), expected a dense one",

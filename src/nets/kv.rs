@@ -34,7 +34,10 @@ enum Store {
     F32(Vec<f32>),
     F16(Vec<[u8; 2]>),
     /// `scales[i]` belongs to `quants[32 × i ..]`.
-    Q8 { quants: Vec<i8>, scales: Vec<f32> },
+    Q8 {
+        quants: Vec<i8>,
+        scales: Vec<f32>,
+    },
 }
 
 impl Store {
@@ -76,12 +79,7 @@ impl HeadCache {
         let padded = padded(dims, kind);
         let positions = capacity.next_multiple_of(KEYS);
         let key_dims = if kind == CacheType::Q8_0 { padded } else { dims };
-        Self {
-            kind,
-            dims,
-            keys: Store::new(kind, positions * key_dims),
-            values: Store::new(kind, positions * padded),
-        }
+        Self { kind, dims, keys: Store::new(kind, positions * key_dims), values: Store::new(kind, positions * padded) }
     }
 
     /// Stores one position's key and value.

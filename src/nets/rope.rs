@@ -30,7 +30,11 @@ impl Rope {
         let key = |name: &str| format!("{arch}.rope.{name}");
         let dims = keys.opt_usize(&key("dimension_count"))?.unwrap_or(head_dim);
         if dims == 0 || dims > head_dim || dims % 2 != 0 {
-            let message = format!("{}: key {} is {dims}, expected an even number up to {head_dim}", file.name(), key("dimension_count"));
+            let message = format!(
+                "{}: key {} is {dims}, expected an even number up to {head_dim}",
+                file.name(),
+                key("dimension_count")
+            );
             return Err(Error::format(message));
         }
         let positive = |name: &str, default: f32| {
@@ -48,7 +52,8 @@ impl Rope {
             _ => 1.0,
         };
         if factor < 0.0 {
-            let message = format!("{}: key {} is {factor}, expected a positive number", file.name(), key("scaling.factor"));
+            let message =
+                format!("{}: key {} is {factor}, expected a positive number", file.name(), key("scaling.factor"));
             return Err(Error::format(message));
         }
         let original = keys.opt_usize(&key("scaling.original_context_length"))?.unwrap_or(context);
@@ -104,7 +109,8 @@ fn divide_by_factors(file: &Gguf, frequencies: &mut [f32]) -> Result<()> {
     let factors = super::config::vector(file, &tensor, "rope_freqs.weight", frequencies.len())?;
     for (frequency, factor) in frequencies.iter_mut().zip(factors) {
         if factor <= 0.0 {
-            let message = format!("{}: tensor rope_freqs.weight holds {factor}, expected positive numbers", file.name());
+            let message =
+                format!("{}: tensor rope_freqs.weight holds {factor}, expected positive numbers", file.name());
             return Err(Error::format(message));
         }
         *frequency /= factor;
