@@ -1,0 +1,1 @@
+//! Hostile files, mutations, and round trips.
