@@ -5,8 +5,10 @@ use super::simd::Simd;
 /// The activations of up to `width` tokens, interleaved so that the products read them in order: as f32 for float
 /// weights, and as signed bytes with a scale for each 32 for quantized weights.
 ///
-/// Rounding: `scale = max|x| / 127` and `q = round(x / scale)`, ties to even, with the scale kept in f32 (the
-/// reference implementation of these formats rounds it to f16, or shares it among 256 elements for K-quants).
+/// Rounding: `q = round(x / d)`, ties to even, with `d = max|x| / 127` of each 32, and `scale` = `d` rounded to the 11
+/// bits of half precision. That is what llama.cpp does for weights with blocks of 32, so the same file gives the same
+/// text; where it differs (for formats with mins it rounds `d × Σq` to half precision by itself, for K-quants it shares a
+/// scale among 256 elements) we keep the scale above, which is at least as exact.
 #[derive(Default)]
 pub struct Tile {
     /// Tokens side by side: 1 for matrix-vector products.
@@ -70,6 +72,13 @@ pub(super) fn fill<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
     }
 }
 
+/// `x` with the 11 significant bits of half precision, but the range of f32 (Veltkamp's split).
+#[inline(always)]
+fn round_to_half(x: f32) -> f32 {
+    let wide = x * 8193.0;
+    wide - (wide - x)
+}
+
 #[inline(always)]
 fn quantize<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
     let width = tile.width;
@@ -81,7 +90,7 @@ fn quantize<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
             max = s.max(max, s.max(v, s.sub(sign, v)));
         }
         let max = s.max_lane(max);
-        let scale = max / 127.0;
+        let scale = round_to_half(max / 127.0);
         let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
 
         let mut quants = [0_i32; 32];
