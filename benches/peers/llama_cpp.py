@@ -204,6 +204,8 @@ def main():
             kept.append(dict(model=model, threads=threads, results=results))
             isa.update({"pupil" if n == "pupil" else "llama.cpp": r[0]["isa"].strip() for n, r in results.items()})
             print("\n".join(rows), file=sys.stderr, flush=True)
+            if options.json:  # at once: a long run may be cut short
+                Path(options.json).write_text(json.dumps(kept, indent=1))
 
     print(f"Prompt {options.prompt}, then {options.decode} tokens one by one after it; {options.rounds} rounds in turns; "
           f"median (smallest–largest). {cpu_name()}, {os.cpu_count()} cores. Ratio above 1: Pupil is faster.\n")
@@ -215,8 +217,6 @@ def main():
     print("\n".join(facts))
     for name, text in isa.items():
         print(f"\n{name}: {text}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(kept, indent=1))
 
 
 if __name__ == "__main__":
