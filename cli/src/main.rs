@@ -1,2 +1,35 @@
 //! The command line program `pupil`.
-fn main() {}
+//!
+//! `args.rs` says what can be asked for, and each verb has a file of its own. Answers go to stdout; what went wrong goes
+//! to stderr, in one line that starts with `pupil:`, and the exit code is then 1.
+
+mod args;
+mod bench;
+mod failure;
+mod memory;
+mod synthetic;
+
+use args::{Command, Pupil};
+use clap::Parser;
+use failure::{Failure, Outcome};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let outcome = match Pupil::try_parse() {
+        Ok(pupil) => run(pupil.command),
+        Err(error) => args::refused(&error),
+    };
+    match outcome {
+        Ok(()) | Err(Failure::NobodyListens) => ExitCode::SUCCESS,
+        Err(Failure::Message(message)) => {
+            eprintln!("pupil: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Bench(args) => bench::run(&args),
+    }
+}
