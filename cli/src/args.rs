@@ -19,8 +19,50 @@ pub struct Pupil {
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Show what a GGUF file holds
+    Inspect(InspectArgs),
+    /// Show the tokens of a text
+    Tokenize(TokenizeArgs),
     /// Measure the speed of a model on this machine
     Bench(BenchArgs),
+}
+
+/// `pupil inspect`
+#[derive(Args)]
+pub struct InspectArgs {
+    /// The GGUF file
+    pub file: PathBuf,
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Print everything as one JSON object; of long arrays only type and length
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pupil tokenize`
+#[derive(Args)]
+pub struct TokenizeArgs {
+    /// The GGUF file whose tokenizer to use
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// The text; without it, or as -, all of stdin
+    pub text: Option<String>,
+    /// Print only the ids, on one line
+    #[arg(long, conflicts_with_all = ["json", "decode"])]
+    pub ids: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// The other way round: TEXT is ids, print their text
+    #[arg(long, conflicts_with_all = ["bare", "special"])]
+    pub decode: bool,
+    /// Leave out the tokens that begin and end a text
+    #[arg(long)]
+    pub bare: bool,
+    /// Take what is spelled like a special token, e.g. <|im_end|>, for that token
+    #[arg(long)]
+    pub special: bool,
 }
 
 /// `pupil bench`

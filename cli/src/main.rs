@@ -6,8 +6,11 @@
 mod args;
 mod bench;
 mod failure;
+mod input;
+mod inspect;
 mod memory;
 mod synthetic;
+mod tokenize;
 
 use args::{Command, Pupil};
 use clap::Parser;
@@ -30,6 +33,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Outcome {
     match command {
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }
