@@ -35,7 +35,7 @@ pub fn run(args: &TokenizeArgs) -> Outcome {
         writeln!(out, "{}", ids.join(" "))?;
     } else {
         for &id in &ids {
-            writeln!(out, "{id:>7}  {}", spelled(&tokenizer, id).escape_debug())?;
+            writeln!(out, "{id:>7}  {:?}", spelled(&tokenizer, id))?;
         }
     }
     Ok(out.flush()?)

@@ -149,6 +149,11 @@ impl Gguf {
         self.keys.bytes.len()
     }
 
+    /// The file's bytes.
+    pub(crate) fn bytes(&self) -> &Arc<Bytes> {
+        &self.keys.bytes
+    }
+
     /// The metadata.
     pub fn keys(&self) -> &Keys {
         &self.keys

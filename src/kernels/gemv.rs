@@ -9,6 +9,10 @@ use super::formats::{Format, Kind, Small};
 use super::simd::{Blocks, Simd};
 use super::tile::Tile;
 
+/// How far ahead of the weights in use the next ones are asked for. The hardware's own prefetchers stop at the ends of
+/// pages.
+const PREFETCH: usize = 4096;
+
 /// One vector of 32: the exact sums in 8 lanes, as f32.
 #[inline(always)]
 fn dot<S: Blocks, F: Format>(s: S, weights: S::B, x: &[u8; 32], nquads: &[i32; 8]) -> S::F {
@@ -25,23 +29,40 @@ fn dot<S: Blocks, F: Format>(s: S, weights: S::B, x: &[u8; 32], nquads: &[i32; 8
 #[inline(always)]
 pub(super) fn small<S: Blocks, F: Small>(s: S, rows: &[u8], x: &Tile, out: &mut [f32]) {
     let row_bytes = rows.len() / out.len();
-    for (row, out) in rows.chunks_exact(row_bytes).zip(out) {
-        // Two accumulators, for the even and the odd blocks, so that one addition need not wait for the other.
-        let mut acc = [s.splat(0.0); 2];
-        // Every lane gets the whole min, so this sum comes out 8 times too large.
-        let mut mins = s.splat(0.0);
-        let xs = x.quants.as_chunks::<32>().0.iter().zip(x.nquads.as_chunks::<8>().0);
-        let xs = xs.zip(x.scales.iter().zip(&x.by32.floats));
-        for (b, (block, ((x, nquads), (&scale, &sum)))) in F::blocks(row).iter().zip(xs).enumerate() {
+    // Four rows at a time share the activations and hide each other's latencies. A row's sum is the same either way.
+    let (fours, rest) = out.as_chunks_mut::<4>();
+    let (four_rows, rest_rows) = rows.split_at(fours.len() * 4 * row_bytes);
+    for (rows, out) in four_rows.chunks_exact(4 * row_bytes).zip(fours) {
+        *out = small_rows::<S, F, 4>(s, std::array::from_fn(|r| &rows[r * row_bytes..][..row_bytes]), x);
+    }
+    for (row, out) in rest_rows.chunks_exact(row_bytes).zip(rest) {
+        [*out] = small_rows::<S, F, 1>(s, [row], x);
+    }
+}
+
+#[inline(always)]
+fn small_rows<S: Blocks, F: Small, const N: usize>(s: S, rows: [&[u8]; N], x: &Tile) -> [f32; N] {
+    let mut acc = [s.splat(0.0); N];
+    // Every lane gets the whole min, so these sums come out 8 times too large.
+    let mut mins = [s.splat(0.0); N];
+    let blocks = x.scales.len();
+    let rows = rows.map(|row| &F::blocks(row)[..blocks]);
+    let xs = x.quants.as_chunks::<32>().0.iter().zip(x.nquads.as_chunks::<8>().0);
+    let xs = xs.zip(x.scales.iter().zip(&x.by32.floats));
+    for (b, ((x, nquads), (&scale, &sum))) in xs.enumerate().take(blocks) {
+        for r in 0..N {
+            let block = &rows[r][b];
+            s.prefetch(block, PREFETCH);
             let scale = s.mul(s.splat_f16(F::scale(block)), s.splat(scale));
-            acc[b % 2] = s.mul_add(dot::<S, F>(s, F::quants(s, block, 0), x, nquads), scale, acc[b % 2]);
+            acc[r] = s.mul_add(dot::<S, F>(s, F::quants(s, block, 0), x, nquads), scale, acc[r]);
             if F::KIND == Kind::Mins {
-                mins = s.mul_add(s.splat_f16(F::min(block)), s.splat(sum), mins);
+                mins[r] = s.mul_add(s.splat_f16(F::min(block)), s.splat(sum), mins[r]);
             }
         }
-        let acc = s.add(acc[0], acc[1]);
-        *out = s.sum(if F::KIND == Kind::Mins { s.mul_add(mins, s.splat(0.125), acc) } else { acc });
     }
+    std::array::from_fn(|r| {
+        s.sum(if F::KIND == Kind::Mins { s.mul_add(mins[r], s.splat(0.125), acc[r]) } else { acc[r] })
+    })
 }
 
 /// For formats with blocks of 256. `rows` holds `out.len()` rows.
@@ -57,6 +78,9 @@ pub(super) fn super_blocks<S: Blocks, F: Format>(s: S, rows: &[u8], x: &Tile, ou
         for (block, ((x, nquads), (xscales, sums))) in F::blocks(row).iter().zip(xs) {
             let (mut scales, mut mins) = ([0.0; 16], [0.0; 16]);
             F::scales(s, block, &mut scales, &mut mins);
+            for line in (0..size_of::<F::Block>()).step_by(64) {
+                s.prefetch(block, PREFETCH + line);
+            }
             for (i, scale) in scales.iter_mut().enumerate().take(256 / F::GROUP) {
                 *scale *= xscales[i * F::GROUP / 32];
             }

@@ -139,7 +139,7 @@ impl Simd for Portable {
         self.dot(acc, weights, activations)
     }
     #[inline(always)]
-    fn prefetch(self, _: &[u8], _: usize) {}
+    fn prefetch<T>(self, _: &T, _: usize) {}
 }
 
 impl Blocks for Portable {

@@ -64,8 +64,8 @@ pub(crate) trait Simd: Copy {
     /// The same for signed weights, XORed with `FLIP` in the panel: the caller takes the surplus of `FLIP` off.
     fn dot_flipped(self, acc: Self::I, weights: Self::B, activations: Self::B) -> Self::I;
 
-    /// Asks for the cache line at `x` soon.
-    fn prefetch(self, x: &[u8], offset: usize);
+    /// Asks for the cache line `offset` bytes after `x`, which need not exist.
+    fn prefetch<T>(self, x: &T, offset: usize);
 }
 
 /// What reading quantized blocks needs besides: vectors of exactly 8 numbers, or 32 bytes.

@@ -189,8 +189,8 @@ macro_rules! simd_256 {
                 intrinsics!($dot_flipped(acc, weights, activations))
             }
             #[inline(always)]
-            fn prefetch(self, x: &[u8], offset: usize) {
-                intrinsics!(_mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(offset).cast()))
+            fn prefetch<T>(self, x: &T, offset: usize) {
+                intrinsics!(_mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).wrapping_byte_add(offset).cast()))
             }
         }
 
@@ -451,7 +451,7 @@ impl Simd for Avx512 {
         self.dot(acc, weights, activations)
     }
     #[inline(always)]
-    fn prefetch(self, x: &[u8], offset: usize) {
-        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(offset).cast()))
+    fn prefetch<T>(self, x: &T, offset: usize) {
+        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).wrapping_byte_add(offset).cast()))
     }
 }

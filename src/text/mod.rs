@@ -1,1 +1,28 @@
 //! Text in and out: tokenizers, chat templates, sampling.
+//!
+//! - [`Tokenizer`] turns text into ids and back, with the vocabulary of a GGUF file; [`StreamDecoder`] turns the bytes
+//!   of one token after the other into whole characters.
+//! - [`ChatTemplate`] writes a conversation as the text that a model was trained on.
+//! - [`Sampler`] chooses the next token; [`StopMatcher`] ends an answer at a stop string.
+
+mod bpe;
+#[cfg(feature = "hf-tokenizer")]
+mod hf;
+mod merge;
+mod pretokenize;
+mod python;
+mod sampler;
+mod specials;
+mod spm;
+mod stop;
+mod stream;
+mod strftime;
+mod template;
+mod tokenizer;
+mod vocab;
+
+pub use sampler::{Sampler, SamplerOptions};
+pub use stop::StopMatcher;
+pub use stream::StreamDecoder;
+pub use template::{ChatTemplate, Message, RenderOptions};
+pub use tokenizer::{Specials, Tokenizer};
