@@ -4,10 +4,9 @@ use crate::{
     args::{BenchArgs, all_threads},
     failure::{Failure, Outcome},
     memory,
-    synthetic::Synthetic,
 };
 use pupil::{
-    gguf::Gguf,
+    Model,
     kernels::Kernels,
     nets::{
         decoder::{Decoder, Logits, Session},
@@ -17,7 +16,6 @@ use pupil::{
 use serde_json::json;
 use std::{
     io::{self, Write},
-    path::Path,
     time::Instant,
 };
 
@@ -33,16 +31,21 @@ struct Measured {
 
 /// Measures the model that `args` name and prints what came out.
 pub fn run(args: &BenchArgs) -> Outcome {
-    let (decoder, opened_ms) = match (&args.model, args.synthetic, &args.save) {
-        (Some(path), ..) => open(path)?,
-        (None, Some(model), Some(path)) => {
-            model.save(path)?;
-            memory::reset_peak();
-            open(path)?
+    let mut made = None;
+    if let Some(synthetic) = args.synthetic {
+        match &args.save {
+            Some(path) => synthetic.save(path)?,
+            None => made = Some((synthetic.bytes()?, synthetic.to_string())),
         }
-        (None, Some(model), None) => make(model)?,
-        (None, None, _) => return Err(Failure::Message("which model?".into())),
+        memory::reset_peak();
+    }
+    let start = Instant::now();
+    let model = match (made, args.model.as_ref().or(args.save.as_ref())) {
+        (Some((bytes, name)), _) => Model::from_bytes(bytes, &name)?,
+        (None, Some(path)) => Model::open(path)?,
+        (None, None) => return Err(Failure::Message("which model?".into())),
     };
+    let opened_ms = milliseconds(start);
     let threads = if args.threads.is_empty() { vec![all_threads()] } else { args.threads.clone() };
 
     let mut out = io::stdout().lock();
@@ -54,7 +57,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
         )?;
     }
     for threads in threads {
-        let m = measure(&decoder, threads, opened_ms, args)?;
+        let m = measure(model.decoder(), threads, opened_ms, args)?;
         if args.json {
             let line = json!({
                 "threads": m.threads, "prefill_tps": m.prefill_tps, "decode_tps": m.decode_tps,
@@ -72,22 +75,6 @@ pub fn run(args: &BenchArgs) -> Outcome {
         out.flush()?;
     }
     Ok(())
-}
-
-/// Opens a file; returns how many milliseconds that took, too.
-fn open(path: &Path) -> Outcome<(Decoder, f64)> {
-    let start = Instant::now();
-    let decoder = Decoder::load(&Gguf::open(path)?)?;
-    Ok((decoder, milliseconds(start)))
-}
-
-/// Makes a model in memory; returns how many milliseconds it took to open it then, too.
-fn make(model: Synthetic) -> Outcome<(Decoder, f64)> {
-    let bytes = model.bytes()?;
-    memory::reset_peak();
-    let start = Instant::now();
-    let decoder = Decoder::load(&Gguf::from_bytes(bytes, &model.to_string())?)?;
-    Ok((decoder, milliseconds(start)))
 }
 
 fn measure(decoder: &Decoder, threads: usize, opened_ms: f64, args: &BenchArgs) -> Outcome<Measured> {

@@ -1,6 +1,6 @@
 //! Why the program ends early.
 
-use std::{fmt, io};
+use std::io;
 
 /// What a verb returns.
 pub type Outcome<T = ()> = Result<T, Failure>;
@@ -12,19 +12,8 @@ pub enum Failure {
     Message(String),
     /// Whoever read our output has closed it, as `head` does. That is no mistake.
     NobodyListens,
-}
-
-impl Failure {
-    /// One line: `place`, which may be a file's name, and what was wrong there.
-    pub fn at(place: impl fmt::Display, error: impl fmt::Display) -> Self {
-        Self::Message(format!("{place}: {error}"))
-    }
-}
-
-impl From<String> for Failure {
-    fn from(message: String) -> Self {
-        Self::Message(message)
-    }
+    /// Ctrl-C.
+    Interrupted,
 }
 
 impl From<pupil::Error> for Failure {

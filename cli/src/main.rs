@@ -5,10 +5,13 @@
 
 mod args;
 mod bench;
+mod chat;
 mod failure;
 mod input;
 mod inspect;
+mod interrupt;
 mod memory;
+mod prompt;
 mod synthetic;
 mod tokenize;
 
@@ -28,11 +31,13 @@ fn main() -> ExitCode {
             eprintln!("pupil: {message}");
             ExitCode::FAILURE
         }
+        Err(Failure::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
     }
 }
 
 fn run(command: Command) -> Outcome {
     match command {
+        Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),

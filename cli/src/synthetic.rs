@@ -418,7 +418,7 @@ impl Write for Words {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pupil::{gguf::Gguf, nets::decoder::Decoder};
+    use pupil::Model;
     use std::collections::HashSet;
 
     #[test]
@@ -461,8 +461,8 @@ mod tests {
     fn a_model_is_a_sound_file() {
         let model: Synthetic = "smollm2-135m:q4_k_m".parse().unwrap();
         assert_eq!(model.to_string(), "smollm2-135m:q4_k_m");
-        let file = Gguf::from_bytes(model.bytes().unwrap(), "synthetic").unwrap();
-        let config = Decoder::load(&file).unwrap().config;
+        let model = Model::from_bytes(model.bytes().unwrap(), "synthetic").unwrap();
+        let config = &model.decoder().config;
         assert_eq!((config.vocab, config.layers, config.embedding), (49152, 30, 576));
     }
 }
