@@ -111,8 +111,7 @@ impl ChatArgs {
     pub fn options(&self) -> Outcome<ChatOptions> {
         let SamplerArgs { temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed } = self.sampler;
         let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let sampler =
-            SamplerOptions { temperature: temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed };
+        let sampler = SamplerOptions { temperature: temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed };
         sampler.validate()?;
         Ok(ChatOptions {
             system: self.system.clone(),

@@ -28,7 +28,7 @@ pub fn run(args: &ChatArgs) -> Outcome {
         eprintln!("loaded in {:.1} ms", 1000.0 * start.elapsed().as_secs_f64());
     }
     interrupt::install()?;
-    let mut turn = |talk: &mut Talk<'_>, text: &str| -> Outcome<Finish> {
+    let turn = |talk: &mut Talk<'_>, text: &str| -> Outcome<Finish> {
         let answer = talk.turn(text)?;
         if args.verbose {
             report(&answer);
