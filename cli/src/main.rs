@@ -1,2 +1,45 @@
 //! The command line program `pupil`.
-fn main() {}
+//!
+//! `args.rs` says what can be asked for, and each verb has a file of its own. Answers go to stdout; what went wrong goes
+//! to stderr, in one line that starts with `pupil:`, and the exit code is then 1.
+
+mod args;
+mod bench;
+mod chat;
+mod failure;
+mod input;
+mod inspect;
+mod interrupt;
+mod memory;
+mod prompt;
+mod synthetic;
+mod tokenize;
+
+use args::{Command, Pupil};
+use clap::Parser;
+use failure::{Failure, Outcome};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let outcome = match Pupil::try_parse() {
+        Ok(pupil) => run(pupil.command),
+        Err(error) => args::refused(&error),
+    };
+    match outcome {
+        Ok(()) | Err(Failure::NobodyListens) => ExitCode::SUCCESS,
+        Err(Failure::Message(message)) => {
+            eprintln!("pupil: {message}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Chat(args) => chat::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}

@@ -1,0 +1,239 @@
+//! The command line, read and checked.
+
+use crate::{
+    failure::{Failure, Outcome},
+    synthetic::Synthetic,
+};
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use pupil::{ChatOptions, nets::kv::CacheType, text::SamplerOptions};
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hasher},
+    path::PathBuf,
+    thread,
+};
+
+/// Runs small language models from one GGUF file.
+#[derive(Parser)]
+#[command(name = "pupil", version, about, disable_help_subcommand = true)]
+pub struct Pupil {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Ask a model, or talk with it
+    Chat(ChatArgs),
+    /// Show what a GGUF file holds
+    Inspect(InspectArgs),
+    /// Show the tokens of a text
+    Tokenize(TokenizeArgs),
+    /// Measure the speed of a model on this machine
+    Bench(BenchArgs),
+}
+
+/// `pupil chat`
+#[derive(Args)]
+#[command(after_help = "\
+Without PROMPT this is a conversation at the terminal or, if stdin is none, an answer to each of its lines. \
+Ctrl-C stops an answer.")]
+pub struct ChatArgs {
+    /// The GGUF file of the model
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// What to ask; - reads it from stdin
+    pub prompt: Option<String>,
+    /// What to tell the model first
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "raw")]
+    pub system: Option<String>,
+    /// Continue PROMPT as it stands, without the model's chat template, and print it with its continuation
+    #[arg(long)]
+    pub raw: bool,
+    /// Tokens in an answer, at most
+    #[arg(short = 'n', long, value_name = "N", value_parser = tokens)]
+    pub max_tokens: Option<usize>,
+    /// End an answer before TEXT; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Tokens in the conversation, at most [default: what the model was trained for, but at most 4096]
+    #[arg(short, long, value_name = "N", value_parser = tokens)]
+    pub context: Option<usize>,
+    /// Forget the oldest turns when the conversation is full
+    #[arg(long)]
+    pub shift: bool,
+    /// How keys and values are kept: f16, f32 or q8_0
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub cache_type: CacheType,
+    #[command(flatten)]
+    sampler: SamplerArgs,
+    /// Threads to compute with [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Print one JSON object for each answer
+    #[arg(long)]
+    pub json: bool,
+    /// Print times, speeds and memory to stderr
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// How the next token is chosen.
+#[derive(Args)]
+struct SamplerArgs {
+    /// Temperature; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = SamplerOptions::default().temperature, allow_negative_numbers = true)]
+    temp: f32,
+    /// Choose among the K likeliest tokens; 0 among all
+    #[arg(long, value_name = "K", default_value_t = SamplerOptions::default().top_k)]
+    top_k: usize,
+    /// Choose among the likeliest tokens that together are this likely; 1 among all
+    #[arg(long, value_name = "P", default_value_t = SamplerOptions::default().top_p, allow_negative_numbers = true)]
+    top_p: f32,
+    /// Choose among tokens at least this fraction as likely as the likeliest; 0 among all
+    #[arg(long, value_name = "P", default_value_t = SamplerOptions::default().min_p, allow_negative_numbers = true)]
+    min_p: f32,
+    /// Make tokens that came lately less likely; 1 does not
+    #[arg(long, value_name = "X", default_value_t = SamplerOptions::default().repeat_penalty, allow_negative_numbers = true)]
+    repeat_penalty: f32,
+    /// How many tokens came lately
+    #[arg(long, value_name = "N", default_value_t = SamplerOptions::default().repeat_last_n)]
+    repeat_last_n: usize,
+    /// The same seed gives the same answers [default: another one each time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl ChatArgs {
+    /// The options of the conversation, checked.
+    pub fn options(&self) -> Outcome<ChatOptions> {
+        let SamplerArgs { temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed } = self.sampler;
+        let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        let sampler = SamplerOptions { temperature: temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed };
+        sampler.validate()?;
+        Ok(ChatOptions {
+            system: self.system.clone(),
+            raw: self.raw,
+            context: self.context,
+            cache: self.cache_type,
+            threads: self.threads.unwrap_or_else(all_threads),
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+            shift: self.shift,
+            sampler,
+        })
+    }
+}
+
+/// `pupil inspect`
+#[derive(Args)]
+pub struct InspectArgs {
+    /// The GGUF file
+    pub file: PathBuf,
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Print everything as one JSON object; of long arrays only type and length
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pupil tokenize`
+#[derive(Args)]
+pub struct TokenizeArgs {
+    /// The GGUF file whose tokenizer to use
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// The text; without it, or as -, all of stdin
+    pub text: Option<String>,
+    /// Print only the ids, on one line
+    #[arg(long, conflicts_with_all = ["json", "decode"])]
+    pub ids: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// The other way round: TEXT is ids, print their text
+    #[arg(long, conflicts_with_all = ["bare", "special"])]
+    pub decode: bool,
+    /// Leave out the tokens that begin and end a text
+    #[arg(long)]
+    pub bare: bool,
+    /// Take what is spelled like a special token, e.g. <|im_end|>, for that token
+    #[arg(long)]
+    pub special: bool,
+}
+
+/// `pupil bench`
+#[derive(Args)]
+#[group(id = "what", required = true, args = ["model", "synthetic"])]
+#[command(after_help = "\
+Prefill is one prompt that goes through the model at once. Decode is one token at a time, after that prompt, without \
+choosing among the words. Before the first of the runs there is one that does not count; of the others, the median \
+does. Loading is from opening the file to being ready for the first token. Memory is the peak of the whole process, \
+with the pages of the file that were read.")]
+pub struct BenchArgs {
+    /// The GGUF file to measure
+    #[arg(short, long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Random weights in the shape of a well-known model instead, e.g. smollm2-135m:q4_k_m
+    #[arg(long, value_name = "SHAPE:TYPE")]
+    pub synthetic: Option<Synthetic>,
+    /// Write the model of random weights to a file, and measure that
+    #[arg(long, value_name = "FILE", requires = "synthetic")]
+    pub save: Option<PathBuf>,
+    /// Numbers of threads to measure, one after the other [default: one for each core]
+    #[arg(short, long, value_name = "N,N,…", value_delimiter = ',', value_parser = threads)]
+    pub threads: Vec<usize>,
+    /// Tokens in the prompt
+    #[arg(long, value_name = "N", default_value = "128", value_parser = tokens)]
+    pub prompt: usize,
+    /// Tokens to decode after it
+    #[arg(long, value_name = "N", default_value = "64", value_parser = tokens)]
+    pub decode: usize,
+    /// How often to measure
+    #[arg(long, value_name = "N", default_value = "3", value_parser = |s: &str| number(s, 1, 1000))]
+    pub reps: usize,
+    /// Print one JSON object for each number of threads
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// As many threads as the machine has cores for us.
+pub fn all_threads() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    number(text, 1, 256)
+}
+
+fn tokens(text: &str) -> Result<usize, String> {
+    number(text, 1, 1 << 20)
+}
+
+fn number(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (min..=max).contains(&n) => Ok(n),
+        _ => Err(format!("expected a whole number from {min} to {max}")),
+    }
+}
+
+/// What to do about arguments that make no sense: help if that was asked for, one line otherwise.
+pub fn refused(error: &clap::Error) -> Outcome {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(error.print()?),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            Err(Failure::Message("what shall I do? See pupil --help".into()))
+        }
+        _ => Err(Failure::Message(one_line(&error.render().to_string()))),
+    }
+}
+
+/// What clap says over several lines, without the usage that it adds.
+fn one_line(message: &str) -> String {
+    let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let words: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
+}

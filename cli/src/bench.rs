@@ -1,0 +1,128 @@
+//! `pupil bench`: tokens a second, time to load, and memory.
+
+use crate::{
+    args::{BenchArgs, all_threads},
+    failure::{Failure, Outcome},
+    memory,
+};
+use pupil::{
+    Model,
+    kernels::Kernels,
+    nets::{
+        decoder::{Decoder, Logits, Session},
+        kv::CacheType,
+    },
+};
+use serde_json::json;
+use std::{
+    io::{self, Write},
+    time::Instant,
+};
+
+/// What was measured on one number of threads.
+struct Measured {
+    threads: usize,
+    prefill_tps: f64,
+    decode_tps: f64,
+    load_ms: f64,
+    peak_mib: Option<f64>,
+    isa: &'static str,
+}
+
+/// Measures the model that `args` name and prints what came out.
+pub fn run(args: &BenchArgs) -> Outcome {
+    let mut made = None;
+    if let Some(synthetic) = args.synthetic {
+        match &args.save {
+            Some(path) => synthetic.save(path)?,
+            None => made = Some((synthetic.bytes()?, synthetic.to_string())),
+        }
+        memory::reset_peak();
+    }
+    let start = Instant::now();
+    let model = match (made, args.model.as_ref().or(args.save.as_ref())) {
+        (Some((bytes, name)), _) => Model::from_bytes(bytes, &name)?,
+        (None, Some(path)) => Model::open(path)?,
+        (None, None) => return Err(Failure::Message("which model?".into())),
+    };
+    let opened_ms = milliseconds(start);
+    let threads = if args.threads.is_empty() { vec![all_threads()] } else { args.threads.clone() };
+
+    let mut out = io::stdout().lock();
+    if !args.json {
+        writeln!(
+            out,
+            "{:>7} {:>14} {:>13} {:>8} {:>9}  ISA",
+            "threads", "prefill tok/s", "decode tok/s", "load ms", "peak MiB"
+        )?;
+    }
+    for threads in threads {
+        let m = measure(model.decoder(), threads, opened_ms, args)?;
+        if args.json {
+            let line = json!({
+                "threads": m.threads, "prefill_tps": m.prefill_tps, "decode_tps": m.decode_tps,
+                "load_ms": m.load_ms, "peak_mib": m.peak_mib, "isa": m.isa,
+            });
+            writeln!(out, "{line}")?;
+        } else {
+            let peak = m.peak_mib.map_or("?".into(), |mib| format!("{mib:.0}"));
+            writeln!(
+                out,
+                "{:>7} {:>14.1} {:>13.1} {:>8.1} {peak:>9}  {}",
+                m.threads, m.prefill_tps, m.decode_tps, m.load_ms, m.isa
+            )?;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn measure(decoder: &Decoder, threads: usize, opened_ms: f64, args: &BenchArgs) -> Outcome<Measured> {
+    let start = Instant::now();
+    let mut session = decoder.session(args.prompt + args.decode, CacheType::F16, threads)?;
+    let load_ms = opened_ms + milliseconds(start);
+
+    // The same tokens each time, all over the vocabulary (Knuth's multiplicative hash).
+    let token = |i: usize| ((i as u64 * 2_654_435_761) % decoder.config.vocab as u64) as u32;
+    let tokens: Vec<u32> = (1..=args.prompt + args.decode).map(token).collect();
+    let (prompt, singles) = tokens.split_at(args.prompt);
+
+    pass(decoder, &mut session, prompt, &singles[..singles.len().min(4)])?;
+    let mut seconds = (Vec::new(), Vec::new());
+    for _ in 0..args.reps {
+        let (prefill, decode) = pass(decoder, &mut session, prompt, singles)?;
+        seconds.0.push(prefill);
+        seconds.1.push(decode);
+    }
+    Ok(Measured {
+        threads,
+        prefill_tps: prompt.len() as f64 / median(&mut seconds.0),
+        decode_tps: singles.len() as f64 / median(&mut seconds.1),
+        load_ms,
+        peak_mib: memory::peak_mib(),
+        isa: Kernels::get()?.isa,
+    })
+}
+
+/// One conversation from its start: the prompt at once, then single tokens. Returns the seconds of both.
+fn pass(decoder: &Decoder, session: &mut Session, prompt: &[u32], singles: &[u32]) -> Outcome<(f64, f64)> {
+    session.cache.truncate(0);
+    let start = Instant::now();
+    decoder.forward(session, prompt, Logits::Last)?;
+    let prefill = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    for token in singles {
+        decoder.forward(session, &[*token], Logits::Last)?;
+    }
+    Ok((prefill, start.elapsed().as_secs_f64()))
+}
+
+fn milliseconds(start: Instant) -> f64 {
+    1000.0 * start.elapsed().as_secs_f64()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len().is_multiple_of(2) { (values[middle - 1] + values[middle]) / 2.0 } else { values[middle] }
+}
