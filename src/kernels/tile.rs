@@ -93,24 +93,23 @@ fn quantize<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
         let scale = round_to_half(max / 127.0);
         let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
 
-        let mut quants = [0_i32; 32];
-        for (part, out) in x.chunks_exact(S::LANES).zip(quants.chunks_exact_mut(S::LANES)) {
-            s.store_i32(s.round(s.mul(s.load(part), s.splat(inverse))), out);
+        // Room for a whole vector of bytes, of which a block fills 32.
+        let mut bytes = [0_u8; 64];
+        for (part, out) in x.chunks_exact(S::LANES).zip(bytes.chunks_exact_mut(S::LANES)) {
+            s.store_narrow(s.round(s.mul(s.load(part), s.splat(inverse))), out);
         }
-        let bytes: [u8; 32] = std::array::from_fn(|i| quants[i] as u8);
-        // As they are stored: activations that are not numbers would otherwise overflow the sums.
-        let quants = bytes.map(|q| i32::from(q as i8));
+        let mut quads = [0_i32; 16];
+        let ones = s.splat_quad([1; 4]);
+        s.store_i32(s.dot(s.splat_i32(0), ones, s.load_bytes(&bytes)), &mut quads);
         if width == 1 {
-            tile.quants[32 * b..][..32].copy_from_slice(&bytes);
-            let nquads: [i32; 8] = std::array::from_fn(|i| -quants[4 * i..4 * i + 4].iter().sum::<i32>());
-            tile.nquads[8 * b..][..8].copy_from_slice(&nquads);
+            tile.quants[32 * b..][..32].copy_from_slice(&bytes[..32]);
+            tile.nquads[8 * b..][..8].iter_mut().zip(quads).for_each(|(slot, quad)| *slot = -quad);
         } else {
-            for (i, quad) in bytes.as_chunks::<4>().0.iter().enumerate() {
-                tile.quants[((8 * b + i) * width + c) * 4..][..4].copy_from_slice(quad);
-            }
+            let slots = tile.quants.as_chunks_mut::<4>().0[8 * b * width..][..8 * width].iter_mut();
+            slots.skip(c).step_by(width).zip(bytes.as_chunks::<4>().0).for_each(|(slot, quad)| *slot = *quad);
         }
         tile.scales[b * width + c] = scale;
-        let sums = [0, 16].map(|at| quants[at..at + 16].iter().sum::<i32>());
+        let sums = [0, 4].map(|at| quads[at..at + 4].iter().sum::<i32>());
         for (i, sum) in sums.into_iter().enumerate() {
             tile.by16.quants[(2 * b + i) * width + c] = -sum;
             tile.by16.floats[(2 * b + i) * width + c] = scale * sum as f32;
