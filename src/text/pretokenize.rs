@@ -81,7 +81,7 @@ impl Split {
 }
 
 /// Cuts `text` into pieces; `next` gives the length in bytes of the first piece of a text that is not empty.
-fn pieces<'t>(text: &'t str, next: impl Fn(&str) -> usize) -> impl Iterator<Item = &'t str> {
+fn pieces(text: &str, next: impl Fn(&str) -> usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
