@@ -36,14 +36,14 @@ impl Merger {
     pub(super) fn merge<'t>(
         &mut self,
         text: &'t str,
-        rank: impl Fn(&'t [u8], usize) -> Option<u32>,
+        mut rank: impl FnMut(&'t [u8], usize) -> Option<u32>,
         mut each: impl FnMut(&'t [u8]),
     ) {
         self.start(text);
         let bytes = text.as_bytes();
-        let rank = |range: Range<usize>, mid: usize| rank(&bytes[range], mid);
+        let mut rank = |range: Range<usize>, mid: usize| rank(&bytes[range], mid);
         let mut found = std::mem::take(&mut self.queue).into_vec();
-        found.extend((1..self.symbols.len() as u32).filter_map(|right| self.pair(right - 1, right, &rank)));
+        found.extend((1..self.symbols.len() as u32).filter_map(|right| self.pair(right - 1, right, &mut rank)));
         self.queue = found.into();
         while let Some(Reverse(Pair { left, right, len, .. })) = self.queue.pop() {
             let (l, r) = (&self.symbols[left as usize], &self.symbols[right as usize]);
@@ -56,11 +56,11 @@ impl Merger {
             (joined.len, joined.next) = (len, next);
             if next != NONE {
                 self.symbols[next as usize].prev = left;
-                let pair = self.pair(left, next, &rank);
+                let pair = self.pair(left, next, &mut rank);
                 self.queue.extend(pair);
             }
             if prev != NONE {
-                let pair = self.pair(prev, left, &rank);
+                let pair = self.pair(prev, left, &mut rank);
                 self.queue.extend(pair);
             }
         }
@@ -83,7 +83,12 @@ impl Merger {
         }
     }
 
-    fn pair(&self, left: u32, right: u32, rank: &impl Fn(Range<usize>, usize) -> Option<u32>) -> Option<Reverse<Pair>> {
+    fn pair(
+        &self,
+        left: u32,
+        right: u32,
+        rank: &mut impl FnMut(Range<usize>, usize) -> Option<u32>,
+    ) -> Option<Reverse<Pair>> {
         let (l, r) = (&self.symbols[left as usize], &self.symbols[right as usize]);
         let len = l.len + r.len;
         let range = l.start as usize..(l.start + len) as usize;

@@ -81,7 +81,7 @@ impl Split {
 }
 
 /// Cuts `text` into pieces; `next` gives the length in bytes of the first piece of a text that is not empty.
-fn pieces<'t>(text: &'t str, next: impl Fn(&str) -> usize) -> impl Iterator<Item = &'t str> {
+fn pieces(text: &str, next: impl Fn(&str) -> usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -233,16 +233,21 @@ fn same(text: &str, is: impl Fn(char) -> bool) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fancy_regex::Regex;
     use proptest::prelude::*;
+    use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
     const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
     const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
     /// What the expressions give, one after the other; what lies between their matches counts as well.
     fn by_expression<'t>(text: &'t str, expressions: &[&str]) -> Vec<&'t str> {
+        thread_local!(static COMPILED: RefCell<HashMap<String, Rc<Regex>>> = RefCell::default());
         let mut parts = vec![text];
         for expression in expressions {
-            let expression = fancy_regex::Regex::new(expression).unwrap();
+            let compile = || Rc::new(Regex::new(expression).unwrap());
+            let expression =
+                COMPILED.with_borrow_mut(|all| all.entry(expression.to_string()).or_insert_with(compile).clone());
             let split = |part: &'t str| {
                 let mut out = Vec::new();
                 let mut at = 0;
@@ -288,7 +293,7 @@ mod tests {
     #[test]
     fn every_character_has_the_class_of_the_expressions() {
         let classes = [(r"\p{L}", Class::Letter), (r"\p{N}", Class::Number), (r"\s", Class::Space)]
-            .map(|(expression, class)| (fancy_regex::Regex::new(&format!("^{expression}$")).unwrap(), class));
+            .map(|(expression, class)| (Regex::new(&format!("^{expression}$")).unwrap(), class));
         // All of the planes that have more than a few characters, in steps that hit every block.
         for c in (0..0x33480).chain(0xe0000..0xe0200).filter_map(char::from_u32).filter(|c| !c.is_ascii()) {
             let text = c.to_string();

@@ -27,7 +27,8 @@ fn write_json(value: &Value, style: &JsonStyle, depth: usize, out: &mut String) 
     let refuse = |what: &str| Error::new(ErrorKind::InvalidOperation, format!("{what} cannot be written as JSON"));
     match value.kind() {
         ValueKind::None => out.push_str("null"),
-        ValueKind::Bool | ValueKind::Number => out.push_str(&value.to_string()),
+        ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
+        ValueKind::Number => out.push_str(&value.to_string()),
         ValueKind::String => write_json_string(value.as_str().unwrap_or_default(), style.ensure_ascii, out),
         ValueKind::Seq | ValueKind::Iterable => {
             let items: Vec<Value> = value.try_iter()?.collect();
@@ -122,12 +123,14 @@ fn write_repr(value: &Value, depth: usize, out: &mut String) -> Result<(), Error
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
         ValueKind::String => write_repr_string(value.as_str().unwrap_or_default(), out),
         ValueKind::Seq => {
-            out.push('[');
+            let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
+            out.push(open);
             for (at, item) in value.try_iter()?.enumerate() {
                 out.push_str(if at > 0 { ", " } else { "" });
                 write_repr(&item, depth + 1, out)?;
             }
-            out.push(']');
+            out.push_str(if value.is_tuple() && value.len() == Some(1) { "," } else { "" });
+            out.push(close);
         }
         ValueKind::Map => {
             out.push('{');

@@ -4,6 +4,8 @@ use super::{
     merge::Merger,
     vocab::{SPACE, Vocab},
 };
+use foldhash::fast::RandomState;
+use std::{collections::HashMap, ops::Range};
 
 /// Encodes with a SentencePiece vocabulary.
 pub(super) struct Spm {
@@ -12,6 +14,8 @@ pub(super) struct Spm {
     /// The token of each byte.
     bytes: Box<[Option<u32>; 256]>,
     unknown: Option<u32>,
+    /// No token has `▁` behind anything but `▁`, so that no merge reaches from one word into the next.
+    by_words: bool,
 }
 
 impl Spm {
@@ -22,6 +26,7 @@ impl Spm {
             ranks: scores.iter().map(|&score| rank(score)).collect(),
             bytes: Box::new(std::array::from_fn(|b| byte(b as u8))),
             unknown,
+            by_words: !(0..vocab.len() as u32).any(|id| word_starts(vocab.text(id)).next().is_some()),
         }
     }
 
@@ -44,12 +49,38 @@ impl Spm {
             }
             escaped.push_str(word);
         }
+        if !self.by_words {
+            return self.merge(vocab, &escaped, merger, ids);
+        }
+        let mut seen: HashMap<&str, Range<usize>, RandomState> = HashMap::default();
+        let mut from = 0;
+        for to in word_starts(escaped.as_bytes()).chain([escaped.len()]) {
+            let word = &escaped[from..to];
+            from = to;
+            if let Some(range) = seen.get(word) {
+                ids.extend_from_within(range.clone());
+                continue;
+            }
+            let start = ids.len();
+            self.merge(vocab, word, merger, ids);
+            seen.insert(word, start..ids.len());
+        }
+    }
+
+    fn merge(&self, vocab: &Vocab, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
         let rank = |joined: &[u8], _| vocab.find(joined).and_then(|id| self.ranks.get(id as usize).copied());
-        merger.merge(&escaped, rank, |part| match vocab.find(part) {
+        merger.merge(text, rank, |part| match vocab.find(part) {
             Some(id) => ids.push(id),
             None => ids.extend(part.iter().filter_map(|&byte| self.bytes[byte as usize].or(self.unknown))),
         });
     }
+}
+
+/// Where `▁` follows anything but `▁`.
+fn word_starts(text: &[u8]) -> impl Iterator<Item = usize> {
+    let space = SPACE.as_bytes();
+    let is_start = move |&at: &usize| text[at..].starts_with(space) && !text[..at].ends_with(space);
+    (1..text.len()).filter(is_start)
 }
 
 /// Turns scores into integers of the opposite order; NaN is the worst, and −0 equals 0.

@@ -99,6 +99,22 @@ const CHATML: &str = "{% for message in messages %}\
 /// adds one.
 const FUEL: u64 = 1 << 20;
 
+/// The longest template; the longest of real ones have some 30,000 bytes.
+const MAX_SOURCE: usize = 1 << 16;
+
+/// The stack that templates get. The engine reads, compiles and frees what is nested by recursion, and a hostile
+/// template of the size and fuel allowed can nest very deeply. The system gives only the pages that are touched.
+const STACK: usize = if usize::BITS > 32 { 512 << 20 } else { 96 << 20 };
+
+/// Calls `run` on a thread with a [large stack](STACK).
+fn with_deep_stack<T: Send>(run: impl FnOnce() -> T + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
+        let thread = thread.map_err(|e| Error::new(crate::ErrorKind::Io, format!("{NAME}: no thread: {e}")))?;
+        thread.join().map_err(|_| Error::format(format!("{NAME}: the template cannot be run")))
+    })
+}
+
 impl ChatTemplate {
     /// The template of a file, or [ChatML](Self::chatml) if it has none.
     ///
@@ -124,7 +140,12 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", raise_exception);
-        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(|e| refuse(&e))?;
+        if source.len() > MAX_SOURCE {
+            let len = source.len();
+            return Err(Error::format(format!("{NAME} has {len} bytes, expected at most {MAX_SOURCE}")));
+        }
+        let source = without_generation_tags(source);
+        with_deep_stack(|| environment.add_template_owned(NAME, source))?.map_err(|e| refuse(&e))?;
         Ok(Self { environment, bos: bos.to_string(), eos: eos.to_string() })
     }
 
@@ -162,7 +183,8 @@ impl ChatTemplate {
             Some(variables) => context! { ..variables, ..known },
             None => known,
         };
-        environment.get_template(NAME).and_then(|template| template.render(known)).map_err(|e| refuse_input(&e))
+        let render = || environment.get_template(NAME).and_then(|template| template.render(known));
+        with_deep_stack(render)?.map_err(|e| refuse_input(&e))
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    gguf::Gguf,
+    gguf::{Gguf, Value, ValueType},
 };
 use std::{collections::BTreeSet, fmt};
 
@@ -148,8 +148,8 @@ impl Tokenizer {
         let vocab = read_vocab(file, Spelling::ByteLevel)?;
         let named = Named::read(file, vocab.len())?;
         let merges = Pool::new(file.bytes(), file.keys().strings("tokenizer.ggml.merges")?);
-        let bpe = merges.and_then(|merges| Bpe::new(merges, split, whole_words));
-        let bpe = bpe.map_err(|e| e.at("tokenizer.ggml.merges").at(file.name()))?;
+        let merges = merges.map_err(|e| e.at("tokenizer.ggml.merges").at(file.name()))?;
+        let bpe = Bpe::new(merges, split, whole_words);
         Self::finish(file, vocab, Model::Bpe(bpe), named, Defaults { space_before: false, add_bos: whole_words })
     }
 
@@ -340,8 +340,13 @@ fn read_vocab(file: &Gguf, spelling: Spelling) -> Result<Vocab> {
     if tokens.len() == 0 {
         return Err(Error::format(format!("{}: tokenizer.ggml.tokens is empty, expected a vocabulary", file.name())));
     }
-    let kinds = match keys.opt_i32s("tokenizer.ggml.token_type")? {
-        Some(kinds) => kinds.into_iter().map(Kind::from_gguf).collect(),
+    let kinds = match keys.get("tokenizer.ggml.token_type") {
+        // The usual type, read without detours: there are as many as tokens.
+        Some(Value::Array(array)) if array.element() == ValueType::I32 => {
+            let (numbers, _) = array.bytes().as_chunks();
+            numbers.iter().map(|&bytes| Kind::from_gguf(i32::from_le_bytes(bytes))).collect()
+        }
+        Some(_) => keys.i32s("tokenizer.ggml.token_type")?.into_iter().map(Kind::from_gguf).collect(),
         None => vec![Kind::Normal; tokens.len()],
     };
     check_len(file, "tokenizer.ggml.token_type", kinds.len(), tokens.len())?;

@@ -116,12 +116,9 @@ impl Table {
     }
 }
 
-/// Hashes one or two strings; two are not the same as one that joins them.
-pub(super) fn hash(state: &RandomState, parts: &[&[u8]]) -> u64 {
+pub(super) fn hash(state: &RandomState, string: &[u8]) -> u64 {
     let mut hasher = state.build_hasher();
-    for part in parts {
-        hasher.write(part);
-    }
+    hasher.write(string);
     hasher.finish()
 }
 
@@ -185,7 +182,7 @@ impl Vocab {
             let token = tokens.get(id);
             longest = longest.max(token.len());
             if !token.is_empty() {
-                table.insert(hash(&state, &[token]), id, |other| tokens.get(other) == token);
+                table.insert(hash(&state, token), id, |other| tokens.get(other) == token);
             }
         }
         Self { tokens, kinds, spelling, table, state, longest }
@@ -204,7 +201,7 @@ impl Vocab {
         if token.len() > self.longest {
             return None;
         }
-        self.table.find(hash(&self.state, &[token]), |id| self.tokens.get(id) == token)
+        self.table.find(hash(&self.state, token), |id| self.tokens.get(id) == token)
     }
 
     pub(super) fn kind(&self, id: u32) -> Kind {
@@ -316,7 +313,7 @@ mod tests {
 
     #[test]
     fn an_empty_vocabulary_finds_nothing() {
-        let vocab = Vocab::new(Pool::copied::<&str>(&[]).unwrap(), vec![], Spelling::Pieces);
+        let vocab = Vocab::new(Pool::copied(&[""; 0]).unwrap(), vec![], Spelling::Pieces);
         assert_eq!((vocab.len(), vocab.find(b"a"), vocab.find(b"")), (0, None, None));
     }
 
