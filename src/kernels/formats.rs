@@ -4,7 +4,6 @@
 //! a panel of rows for many tokens ([`super::panel`]). The layouts are those of [`crate::quant`].
 
 use super::simd::Blocks;
-use half::f16;
 
 /// How quants become weights.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,9 +59,9 @@ macro_rules! small {
                 $quants
             }
             #[inline(always)]
-            fn scales<S: Blocks>(_: S, block: &Self::Block, scales: &mut [f32; 16], mins: &mut [f32; 16]) {
-                scales[0] = f16::from_bits(Self::scale(block)).to_f32();
-                mins[0] = f16::from_bits(Self::min(block)).to_f32();
+            fn scales<S: Blocks>(s: S, block: &Self::Block, scales: &mut [f32; 16], mins: &mut [f32; 16]) {
+                scales[0] = s.half(Self::scale(block));
+                mins[0] = s.half(Self::min(block));
             }
         }
 
@@ -98,7 +97,7 @@ small!(Q5_1, 24, Kind::Mins, min: Some(2), |s, block| {
 macro_rules! super_block {
     ($name:ident, $bytes:literal, group: $group:literal, $kind:expr,
      quants: |$s:ident, $block:ident, $i:ident| $quants:expr,
-     scales: |$sblock:ident, $scales:ident, $mins:ident| $set:expr) => {
+     scales: |$ss:ident, $sblock:ident, $scales:ident, $mins:ident| $set:expr) => {
         pub(crate) struct $name;
 
         impl Format for $name {
@@ -116,7 +115,7 @@ macro_rules! super_block {
                 $quants
             }
             #[inline(always)]
-            fn scales<S: Blocks>(_: S, $sblock: &Self::Block, $scales: &mut [f32; 16], $mins: &mut [f32; 16]) {
+            fn scales<S: Blocks>($ss: S, $sblock: &Self::Block, $scales: &mut [f32; 16], $mins: &mut [f32; 16]) {
                 $set
             }
         }
@@ -124,8 +123,8 @@ macro_rules! super_block {
 }
 
 #[inline(always)]
-fn half_at(block: &[u8], at: usize) -> f32 {
-    f16::from_bits(u16::from_le_bytes(*take(block, at))).to_f32()
+fn half_at<S: Blocks>(s: S, block: &[u8], at: usize) -> f32 {
+    s.half(u16::from_le_bytes(*take(block, at)))
 }
 
 /// The eight 6-bit scales and eight 6-bit mins of Q4_K and Q5_K, times `d` and `-dmin`.
@@ -150,8 +149,8 @@ quants: |s, block, i| {
     let two = s.shr_bytes(s.load_bytes(&block[16 + 32 * (i / 4)..]), 2 * (i % 4) as u32);
     s.and(two, s.splat_byte(3))
 },
-scales: |block, scales, mins| {
-    let (d, dmin) = (half_at(block, 80), half_at(block, 82));
+scales: |s, block, scales, mins| {
+    let (d, dmin) = (half_at(s, block, 80), half_at(s, block, 82));
     for (i, &packed) in take::<16>(block, 0).iter().enumerate() {
         scales[i] = d * f32::from(packed & 15);
         mins[i] = -dmin * f32::from(packed >> 4);
@@ -164,8 +163,8 @@ quants: |s, block, i| {
     let third = s.shr_bytes(s.load_bytes(&block[..]), i as u32);
     s.or(s.and(two, s.splat_byte(3)), s.shl_bytes(s.and(third, s.splat_byte(1)), 2))
 },
-scales: |block, scales, _mins| {
-    let d = half_at(block, 108);
+scales: |s, block, scales, _mins| {
+    let d = half_at(s, block, 108);
     let packed: &[u8; 12] = take(block, 96);
     for (i, scale) in scales.iter_mut().enumerate() {
         let low = packed[i % 8] >> (4 * (i / 8)) & 15;
@@ -179,7 +178,7 @@ super_block!(Q4K, 144, group: 32, Kind::Mins,
         let both = s.load_bytes(&block[16 + 32 * (i / 2)..]);
         if i.is_multiple_of(2) { s.and(both, s.splat_byte(15)) } else { s.shr_bytes(both, 4) }
     },
-    scales: |block, scales, mins| six_bit_scales(take(block, 4), half_at(block, 0), half_at(block, 2), scales, mins));
+    scales: |s, block, scales, mins| six_bit_scales(take(block, 4), half_at(s, block, 0), half_at(s, block, 2), scales, mins));
 
 super_block!(Q5K, 176, group: 32, Kind::Mins,
     quants: |s, block, i| {
@@ -188,7 +187,7 @@ super_block!(Q5K, 176, group: 32, Kind::Mins,
         let fifth = s.and(s.shr_bytes(s.load_bytes(&block[16..]), i as u32), s.splat_byte(1));
         s.or(four, s.shl_bytes(fifth, 4))
     },
-    scales: |block, scales, mins| six_bit_scales(take(block, 4), half_at(block, 0), half_at(block, 2), scales, mins));
+    scales: |s, block, scales, mins| six_bit_scales(take(block, 4), half_at(s, block, 0), half_at(s, block, 2), scales, mins));
 
 super_block!(Q6K, 210, group: 16, Kind::Offset(5),
 quants: |s, block, i| {
@@ -198,8 +197,8 @@ quants: |s, block, i| {
     let two = s.and(s.shr_bytes(s.load_bytes(&block[128 + 32 * half..]), 2 * j as u32), s.splat_byte(3));
     s.or(four, s.shl_bytes(two, 4))
 },
-scales: |block, scales, _mins| {
-    let d = half_at(block, 208);
+scales: |s, block, scales, _mins| {
+    let d = half_at(s, block, 208);
     for (i, &scale) in take::<16>(block, 192).iter().enumerate() {
         scales[i] = d * f32::from(scale as i8);
     }

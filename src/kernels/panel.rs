@@ -40,6 +40,10 @@ pub(super) fn unpack<S: Blocks, F: Format, const R: usize>(s: S, rows: &[u8], ro
         let eight: [&[F::Block]; 8] = std::array::from_fn(|r| F::blocks(row_of(rows, row_bytes, r0 + r)));
         for b in 0..blocks_per_row {
             for (r, row) in eight.iter().enumerate() {
+                // The same blocks of the next eight rows.
+                for line in (0..size_of::<F::Block>()).step_by(64) {
+                    s.prefetch(&row[b], 8 * row_bytes + line);
+                }
                 let (mut scales, mut mins) = ([0.0; 16], [0.0; 16]);
                 F::scales(s, &row[b], &mut scales, &mut mins);
                 for g in 0..groups {

@@ -70,8 +70,8 @@ impl Simd for Portable {
         from_fn(|i| f16::from_le_bytes(x[i]).to_f32())
     }
     #[inline(always)]
-    fn store_f16(self, v: [f32; 8], out: &mut [[u8; 2]]) {
-        *out.first_chunk_mut().expect("8 numbers") = v.map(|x| f16::from_f32(x).to_le_bytes());
+    fn half(self, bits: u16) -> f32 {
+        f16::from_bits(bits).to_f32()
     }
     #[inline(always)]
     fn load_bf16(self, x: &[[u8; 2]]) -> [f32; 8] {
@@ -114,6 +114,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn add_i32(self, a: [i32; 8], b: [i32; 8]) -> [i32; 8] {
         from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    fn store_narrow(self, v: [i32; 8], out: &mut [u8]) {
+        *out.first_chunk_mut().expect("8 bytes") = v.map(|x| x as u8);
     }
 
     #[inline(always)]

@@ -36,8 +36,8 @@ pub(crate) trait Simd: Copy {
     fn max_lane(self, v: Self::F) -> f32;
     /// `LANES` half-precision numbers, widened.
     fn load_f16(self, x: &[[u8; 2]]) -> Self::F;
-    /// Narrows to half precision, to nearest even.
-    fn store_f16(self, v: Self::F, out: &mut [[u8; 2]]);
+    /// One half-precision number, widened.
+    fn half(self, bits: u16) -> f32;
     /// `LANES` bfloat16 numbers, widened.
     fn load_bf16(self, x: &[[u8; 2]]) -> Self::F;
 
@@ -53,6 +53,8 @@ pub(crate) trait Simd: Copy {
     /// The f32 whose bits are `v`.
     fn from_bits(self, v: Self::I) -> Self::F;
     fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    /// The low byte of each number.
+    fn store_narrow(self, v: Self::I, out: &mut [u8]);
 
     /// `4 × LANES` bytes.
     fn load_bytes(self, x: &[u8]) -> Self::B;

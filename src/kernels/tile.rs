@@ -5,8 +5,10 @@ use super::simd::Simd;
 /// The activations of up to `width` tokens, interleaved so that the products read them in order: as f32 for float
 /// weights, and as signed bytes with a scale for each 32 for quantized weights.
 ///
-/// Rounding: `scale = max|x| / 127` and `q = round(x / scale)`, ties to even, with the scale kept in f32 (the
-/// reference implementation of these formats rounds it to f16, or shares it among 256 elements for K-quants).
+/// Rounding: `q = round(x / d)`, ties to even, with `d = max|x| / 127` of each 32, and `scale` = `d` rounded to the 11
+/// bits of half precision. That is what llama.cpp does for weights with blocks of 32, so the same file gives the same
+/// text; where it differs (for formats with mins it rounds `d × Σq` to half precision by itself, for K-quants it shares a
+/// scale among 256 elements) we keep the scale above, which is at least as exact.
 #[derive(Default)]
 pub struct Tile {
     /// Tokens side by side: 1 for matrix-vector products.
@@ -70,6 +72,13 @@ pub(super) fn fill<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
     }
 }
 
+/// `x` with the 11 significant bits of half precision, but the range of f32 (Veltkamp's split).
+#[inline(always)]
+fn round_to_half(x: f32) -> f32 {
+    let wide = x * 8193.0;
+    wide - (wide - x)
+}
+
 #[inline(always)]
 fn quantize<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
     let width = tile.width;
@@ -81,27 +90,26 @@ fn quantize<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
             max = s.max(max, s.max(v, s.sub(sign, v)));
         }
         let max = s.max_lane(max);
-        let scale = max / 127.0;
+        let scale = round_to_half(max / 127.0);
         let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
 
-        let mut quants = [0_i32; 32];
-        for (part, out) in x.chunks_exact(S::LANES).zip(quants.chunks_exact_mut(S::LANES)) {
-            s.store_i32(s.round(s.mul(s.load(part), s.splat(inverse))), out);
+        // Room for a whole vector of bytes, of which a block fills 32.
+        let mut bytes = [0_u8; 64];
+        for (part, out) in x.chunks_exact(S::LANES).zip(bytes.chunks_exact_mut(S::LANES)) {
+            s.store_narrow(s.round(s.mul(s.load(part), s.splat(inverse))), out);
         }
-        let bytes: [u8; 32] = std::array::from_fn(|i| quants[i] as u8);
-        // As they are stored: activations that are not numbers would otherwise overflow the sums.
-        let quants = bytes.map(|q| i32::from(q as i8));
+        let mut quads = [0_i32; 16];
+        let ones = s.splat_quad([1; 4]);
+        s.store_i32(s.dot(s.splat_i32(0), ones, s.load_bytes(&bytes)), &mut quads);
         if width == 1 {
-            tile.quants[32 * b..][..32].copy_from_slice(&bytes);
-            let nquads: [i32; 8] = std::array::from_fn(|i| -quants[4 * i..4 * i + 4].iter().sum::<i32>());
-            tile.nquads[8 * b..][..8].copy_from_slice(&nquads);
+            tile.quants[32 * b..][..32].copy_from_slice(&bytes[..32]);
+            tile.nquads[8 * b..][..8].iter_mut().zip(quads).for_each(|(slot, quad)| *slot = -quad);
         } else {
-            for (i, quad) in bytes.as_chunks::<4>().0.iter().enumerate() {
-                tile.quants[((8 * b + i) * width + c) * 4..][..4].copy_from_slice(quad);
-            }
+            let slots = tile.quants.as_chunks_mut::<4>().0[8 * b * width..][..8 * width].iter_mut();
+            slots.skip(c).step_by(width).zip(bytes.as_chunks::<4>().0).for_each(|(slot, quad)| *slot = *quad);
         }
         tile.scales[b * width + c] = scale;
-        let sums = [0, 16].map(|at| quants[at..at + 16].iter().sum::<i32>());
+        let sums = [0, 4].map(|at| quads[at..at + 4].iter().sum::<i32>());
         for (i, sum) in sums.into_iter().enumerate() {
             tile.by16.quants[(2 * b + i) * width + c] = -sum;
             tile.by16.floats[(2 * b + i) * width + c] = scale * sum as f32;

@@ -120,9 +120,8 @@ macro_rules! simd_256 {
                 intrinsics!(_mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())))
             }
             #[inline(always)]
-            fn store_f16(self, v: __m256, out: &mut [[u8; 2]]) {
-                let out = &mut out[..8];
-                intrinsics!(_mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)))
+            fn half(self, bits: u16) -> f32 {
+                intrinsics!(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits.into()))))
             }
             #[inline(always)]
             fn load_bf16(self, x: &[[u8; 2]]) -> __m256 {
@@ -170,6 +169,20 @@ macro_rules! simd_256 {
             #[inline(always)]
             fn add_i32(self, a: __m256i, b: __m256i) -> __m256i {
                 intrinsics!(_mm256_add_epi32(a, b))
+            }
+            #[inline(always)]
+            fn store_narrow(self, v: __m256i, out: &mut [u8]) {
+                let out = &mut out[..8];
+                intrinsics!({
+                    // The low byte of each number to the front of its half, then both halves' four bytes together.
+                    let low = _mm256_setr_epi8(
+                        0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, //
+                        0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                    );
+                    let v = _mm256_shuffle_epi8(v, low);
+                    let both = _mm_unpacklo_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+                    _mm_storel_epi64(out.as_mut_ptr().cast(), both)
+                })
             }
             #[inline(always)]
             fn load_bytes(self, x: &[u8]) -> __m256i {
@@ -382,9 +395,8 @@ impl Simd for Avx512 {
         intrinsics!(_mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())))
     }
     #[inline(always)]
-    fn store_f16(self, v: __m512, out: &mut [[u8; 2]]) {
-        let out = &mut out[..16];
-        intrinsics!(_mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)))
+    fn half(self, bits: u16) -> f32 {
+        intrinsics!(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits.into()))))
     }
     #[inline(always)]
     fn load_bf16(self, x: &[[u8; 2]]) -> __m512 {
@@ -432,6 +444,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn add_i32(self, a: __m512i, b: __m512i) -> __m512i {
         intrinsics!(_mm512_add_epi32(a, b))
+    }
+    #[inline(always)]
+    fn store_narrow(self, v: __m512i, out: &mut [u8]) {
+        let out = &mut out[..16];
+        intrinsics!(_mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(v)))
     }
     #[inline(always)]
     fn load_bytes(self, x: &[u8]) -> __m512i {

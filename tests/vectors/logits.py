@@ -312,7 +312,7 @@ def exact_quantized(spec, model, path):
                 heads = spec["heads"] if "q_proj" in key else spec["kv"]
                 half = data.shape[0] // heads // 2
                 data = data.reshape(heads, half, 2, *data.shape[1:]).swapaxes(1, 2).reshape(data.shape)
-            tensor.copy_(torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)))
+            tensor.copy_(torch.from_numpy(np.array(data, dtype=np.float32)))
 
 
 def big(folder):
