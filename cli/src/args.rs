@@ -4,7 +4,7 @@ use crate::{
     failure::{Failure, Outcome},
     synthetic::Synthetic,
 };
-use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use clap::{ArgGroup, Args, Parser, Subcommand, error::ErrorKind};
 use pupil::{ChatOptions, nets::kv::CacheType, text::SamplerOptions};
 use std::{
     collections::hash_map::RandomState,
@@ -167,7 +167,7 @@ pub struct TokenizeArgs {
 
 /// `pupil bench`
 #[derive(Args)]
-#[group(id = "what", required = true, args = ["model", "synthetic"])]
+#[command(group = ArgGroup::new("what").required(true).args(["model", "synthetic"]))]
 #[command(after_help = "\
 Prefill is one prompt that goes through the model at once. Decode is one token at a time, after that prompt, without \
 choosing among the words. Before the first of the runs there is one that does not count; of the others, the median \
@@ -181,7 +181,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "SHAPE:TYPE")]
     pub synthetic: Option<Synthetic>,
     /// Write the model of random weights to a file, and measure that
-    #[arg(long, value_name = "FILE", requires = "synthetic")]
+    #[arg(long, value_name = "FILE", requires = "synthetic", conflicts_with = "model")]
     pub save: Option<PathBuf>,
     /// Numbers of threads to measure, one after the other [default: one for each core]
     #[arg(short, long, value_name = "N,N,…", value_delimiter = ',', value_parser = threads)]
@@ -225,7 +225,7 @@ pub fn refused(error: &clap::Error) -> Outcome {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(error.print()?),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            Err(Failure::Message("what shall I do? See pupil --help".into()))
+            Err(Failure::Message("no command was given; pupil --help lists them".into()))
         }
         _ => Err(Failure::Message(one_line(&error.render().to_string()))),
     }
@@ -234,6 +234,6 @@ pub fn refused(error: &clap::Error) -> Outcome {
 /// What clap says over several lines, without the usage that it adds.
 fn one_line(message: &str) -> String {
     let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let words: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
-    words.join(" ").trim_start_matches("error: ").to_owned()
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    lines.join(" ").trim_start_matches("error: ").replace(" tip: ", "; ")
 }

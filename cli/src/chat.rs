@@ -52,7 +52,14 @@ pub fn run(args: &ChatArgs) -> Outcome {
 }
 
 fn finished(finish: Finish) -> Outcome {
-    if finish == Finish::Cancelled { Err(Failure::Interrupted) } else { Ok(()) }
+    match finish {
+        Finish::Cancelled => Err(Failure::Interrupted),
+        Finish::ContextFull => {
+            eprintln!("pupil: the answer ends here because the context is full; see --context and --shift");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A conversation whose answers go to stdout.
@@ -127,18 +134,21 @@ fn harmless(text: &str) -> Cow<'_, str> {
     if text.contains(control) { text.replace(control, "\u{fffd}").into() } else { text.into() }
 }
 
-fn as_json(answer: &Answer) -> serde_json::Value {
-    let finish = match answer.finish {
+fn finish(answer: &Answer) -> &'static str {
+    match answer.finish {
         Finish::End => "end",
         Finish::Stop => "stop",
         Finish::Length => "length",
-        Finish::ContextFull => "context_full",
+        Finish::ContextFull => "context full",
         Finish::Cancelled => "cancelled",
         _ => "other",
-    };
+    }
+}
+
+fn as_json(answer: &Answer) -> serde_json::Value {
     json!({
         "text": answer.text,
-        "finish": finish,
+        "finish": finish(answer),
         "prompt_tokens": answer.prompt_tokens,
         "reused_tokens": answer.reused_tokens,
         "tokens": answer.tokens,
@@ -153,12 +163,13 @@ fn as_json(answer: &Answer) -> serde_json::Value {
 fn report(answer: &Answer) {
     let peak = memory::peak_mib().map_or("?".into(), |mib| format!("{mib:.0}"));
     eprintln!(
-        "prompt {} tokens ({} kept) at {:.1} tok/s, answer {} tokens at {:.1} tok/s, peak memory {peak} MiB",
+        "prompt {} tokens ({} kept) at {:.1} tok/s, answer {} tokens at {:.1} tok/s ({}), peak memory {peak} MiB",
         answer.prompt_tokens,
         answer.reused_tokens,
         per_second(computed(answer), answer.prompt_time),
         answer.tokens,
         per_second(answer.tokens, answer.decode_time),
+        finish(answer),
     );
 }
 

@@ -107,7 +107,8 @@ fn value_json(value: Value<'_>) -> serde_json::Value {
         Value::I32(n) => n.into(),
         Value::U64(n) => n.into(),
         Value::I64(n) => n.into(),
-        Value::F32(x) => x.into(),
+        // Through text, so that 1e-5 stays 1e-5.
+        Value::F32(x) => x.to_string().parse::<f64>().ok().into(),
         Value::F64(x) => x.into(),
         Value::Bool(b) => b.into(),
         Value::Str(text) => text.into(),

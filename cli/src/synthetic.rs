@@ -40,7 +40,9 @@ struct Shape {
 }
 
 #[rustfmt::skip]
-const SHAPES: [Shape; 5] = [
+const SHAPES: [Shape; 6] = [
+    Shape { name: "tiny", architecture: "llama", pre: "default", vocab: 512, context: 512, embedding: 256,
+            layers: 2, heads: 4, kv_heads: 2, head_dim: 64, feed_forward: 512, rope_base: 1e4, epsilon: 1e-5, tied: true },
     Shape { name: "smollm2-135m", architecture: "llama", pre: "smollm", vocab: 49152, context: 8192, embedding: 576,
             layers: 30, heads: 9, kv_heads: 3, head_dim: 64, feed_forward: 1536, rope_base: 1e5, epsilon: 1e-5, tied: true },
     Shape { name: "qwen2.5-0.5b", architecture: "qwen2", pre: "qwen2", vocab: 151936, context: 32768, embedding: 896,
