@@ -107,7 +107,11 @@ fn list(tokenizer: &Tokenizer, spelling: Spelling) -> Result<Vocab> {
     }
     for (id, added) in tokenizer.get_added_tokens_decoder() {
         if let Some(kind) = kinds.get_mut(id as usize) {
-            *kind = if added.special { Kind::Control } else { Kind::UserDefined };
+            *kind = match added.special {
+                true if added.content == "<unk>" => Kind::Unknown,
+                true => Kind::Control,
+                false => Kind::UserDefined,
+            };
         }
     }
     Ok(Vocab::new(Pool::copied(&tokens)?, kinds, spelling))

@@ -255,7 +255,8 @@ impl Tokenizer {
             if self.space_before && after_special && kind == Kind::Normal && out.get(start) == Some(&b' ') {
                 out.remove(start);
             }
-            after_special = kind.is_control() || kind == Kind::UserDefined;
+            // An unknown token stands in the middle of text.
+            after_special = matches!(kind, Kind::Control | Kind::UserDefined);
         }
         String::from_utf8_lossy(&out).into_owned()
     }
