@@ -304,7 +304,7 @@ fn what_is_written_decodes_to_finite_values() {
 #[test]
 fn no_values_are_no_bytes() {
     for dtype in WRITTEN {
-        assert_eq!(quantize(dtype, &[]).unwrap(), []);
+        assert!(quantize(dtype, &[]).unwrap().is_empty());
     }
     for dtype in DType::ALL {
         dequantize(dtype, &[], &mut []);
