@@ -1,4 +1,31 @@
 //! Runs small *students* from one memory-mapped file on ARM and x86 CPUs.
+//!
+//! ```no_run
+//! use pupil::{Chat, ChatOptions, Model};
+//! use std::ops::ControlFlow;
+//!
+//! let model = Model::open("student.gguf")?;
+//! let mut chat = Chat::new(&model, ChatOptions::default())?;
+//! chat.say("Why is the sky blue?", |piece| {
+//!     print!("{piece}");
+//!     ControlFlow::Continue(())
+//! })?;
+//! # Ok::<(), pupil::Error>(())
+//! ```
+//!
+//! # The tour
+//!
+//! Data goes one way, and each layer uses only those before it:
+//!
+//! 1. [`bytes`]: a file is mapped (or embedded in the program) and stays where it is.
+//! 2. [`gguf`]: the container is parsed and checked to the last offset; nothing is copied.
+//! 3. [`tensor`] and [`quant`]: views over the file's bytes, and what each block format means.
+//! 4. [`kernels`]: the hot loops, written once over small vector traits and instantiated per instruction set.
+//! 5. [`nets`]: whole forward passes over mapped weights; `nets::decoder` reads from top to bottom.
+//! 6. [`text`]: tokenizers, chat templates, sampling.
+//! 7. [`Model`] and [`Chat`]: what most programs need, and nothing else.
+//!
+//! Files are untrusted: whatever is in one, opening it gives a model or an [`Error`] of one line.
 
 pub mod bytes;
 mod chat;

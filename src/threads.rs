@@ -70,10 +70,11 @@ impl Shared {
                     if let Err(panic) = result {
                         self.panic.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(panic);
                     }
-                    if self.unfinished.fetch_sub(1, AcqRel) == 1 && self.caller_sleeps.load(SeqCst) {
-                        if let Some(caller) = &*self.caller.lock().unwrap_or_else(|e| e.into_inner()) {
-                            caller.unpark();
-                        }
+                    if self.unfinished.fetch_sub(1, AcqRel) == 1
+                        && self.caller_sleeps.load(SeqCst)
+                        && let Some(caller) = &*self.caller.lock().unwrap_or_else(|e| e.into_inner())
+                    {
+                        caller.unpark();
                     }
                     state = self.state.load(Acquire);
                 }

@@ -121,7 +121,7 @@ impl Float for F32 {
     }
     #[inline(always)]
     fn load<S: Simd>(s: S, x: &[[u8; 4]]) -> S::F {
-        s.from_bits(s.load_quads(x))
+        s.as_f32(s.load_quads(x))
     }
     #[inline(always)]
     fn one(x: [u8; 4]) -> f32 {

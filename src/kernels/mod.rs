@@ -2,15 +2,15 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`simd`] | the vector operations that the kernels are written in, as traits |
-//! | [`portable`], [`x86`] | the traits for each instruction set |
-//! | [`formats`] | quantized blocks → vectors of quants and their scales |
-//! | [`tile`] | activations, quantized and interleaved |
-//! | [`gemv`] | rows × one token: decoding |
-//! | [`panel`], [`gemm`] | panels of rows × tiles of tokens: prefill |
-//! | [`ops`] | norms, softmax, rotary embedding, attention's two halves |
+//! | `simd` | the vector operations that the kernels are written in, as traits |
+//! | `portable`, `x86` | the traits for each instruction set |
+//! | `formats` | quantized blocks → vectors of quants and their scales |
+//! | `tile` | activations, quantized and interleaved |
+//! | `gemv` | rows × one token: decoding |
+//! | `panel`, `gemm` | panels of rows × tiles of tokens: prefill |
+//! | `ops` | norms, softmax, rotary embedding, attention's two halves |
 //!
-//! Bodies are written once; the [`table!`] macro instantiates them per instruction set, inside functions that carry
+//! Bodies are written once; the `table!` macro instantiates them per instruction set, inside functions that carry
 //! its `#[target_feature]`. [`Kernels::get`] picks a table once, from what the CPU has.
 
 mod formats;

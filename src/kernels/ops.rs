@@ -16,7 +16,7 @@ fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = s.mul_add(p, r, s.splat(c));
     }
-    s.mul(p, s.from_bits(s.shl(s.add_i32(n, s.splat_i32(127)), 23)))
+    s.mul(p, s.as_f32(s.shl(s.add_i32(n, s.splat_i32(127)), 23)))
 }
 
 /// Applies `f` to vectors of `x`, the last one filled up with zeros.
@@ -72,7 +72,7 @@ pub(super) fn add<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {
     for_each_vector!(s, S, x, y, |x, y| s.add(x, y));
 }
 
-/// Keys in a block of the cache: see [`scores`].
+/// Keys in a block of the cache: one block gives a whole vector of scores.
 pub const KEYS: usize = 16;
 
 /// Turns scores into weights that sum to 1, in rows `c` of `scores: [blocks][width][KEYS]`; only the first `len` keys
@@ -84,7 +84,7 @@ pub(super) fn softmax<S: Simd>(s: S, scores: &mut [f32], width: usize, c: usize,
     for block in scores.chunks_exact_mut(stride).skip(used) {
         block[c * KEYS..][..KEYS].fill(0.0);
     }
-    if len % KEYS != 0 {
+    if !len.is_multiple_of(KEYS) {
         scores[(used - 1) * stride + c * KEYS..][len % KEYS..KEYS].fill(f32::NEG_INFINITY);
     }
     let mut max = s.splat(f32::NEG_INFINITY);
@@ -108,7 +108,7 @@ pub(super) fn softmax<S: Simd>(s: S, scores: &mut [f32], width: usize, c: usize,
             s.store(s.mul(s.load(part), scale), part);
         }
     }
-    if len % KEYS != 0 {
+    if !len.is_multiple_of(KEYS) {
         // exp(-∞) comes out as 1e-38, not 0.
         scores[(used - 1) * stride + c * KEYS..][len % KEYS..KEYS].fill(0.0);
     }

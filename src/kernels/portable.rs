@@ -108,7 +108,7 @@ impl Simd for Portable {
         v.map(|x| x << bits)
     }
     #[inline(always)]
-    fn from_bits(self, v: [i32; 8]) -> [f32; 8] {
+    fn as_f32(self, v: [i32; 8]) -> [f32; 8] {
         v.map(|x| f32::from_bits(x as u32))
     }
     #[inline(always)]

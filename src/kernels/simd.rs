@@ -51,7 +51,7 @@ pub(crate) trait Simd: Copy {
     fn round(self, v: Self::F) -> Self::I;
     fn shl(self, v: Self::I, bits: u32) -> Self::I;
     /// The f32 whose bits are `v`.
-    fn from_bits(self, v: Self::I) -> Self::F;
+    fn as_f32(self, v: Self::I) -> Self::F;
     fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
     /// The low byte of each number.
     fn store_narrow(self, v: Self::I, out: &mut [u8]);

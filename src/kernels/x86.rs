@@ -163,7 +163,7 @@ macro_rules! simd_256 {
                 intrinsics!(_mm256_sll_epi32(v, _mm_cvtsi32_si128(bits as i32)))
             }
             #[inline(always)]
-            fn from_bits(self, v: __m256i) -> __m256 {
+            fn as_f32(self, v: __m256i) -> __m256 {
                 intrinsics!(_mm256_castsi256_ps(v))
             }
             #[inline(always)]
@@ -438,7 +438,7 @@ impl Simd for Avx512 {
         intrinsics!(_mm512_sll_epi32(v, _mm_cvtsi32_si128(bits as i32)))
     }
     #[inline(always)]
-    fn from_bits(self, v: __m512i) -> __m512 {
+    fn as_f32(self, v: __m512i) -> __m512 {
         intrinsics!(_mm512_castsi512_ps(v))
     }
     #[inline(always)]
