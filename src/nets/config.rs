@@ -57,7 +57,7 @@ impl Config {
             if (1..=max).contains(&value) {
                 return Ok(value);
             }
-            let message = format!("{}: key {} is {value}, expected 1 to {max}", file.name(), key(name));
+            let message = format!("{}: key `{}` is {value}, expected 1 to {max}", file.name(), key(name));
             Err(Error::format(message))
         };
         let number = |name: &str, max: usize| within(name, keys.usize(&key(name))?, max);
@@ -65,7 +65,7 @@ impl Config {
             |name: &str, default: usize, max: usize| within(name, keys.opt_usize(&key(name))?.unwrap_or(default), max);
         if keys.opt_usize(&key("expert_count"))?.unwrap_or(0) > 0 {
             return Err(Error::unsupported(format!(
-                "{}: the model is a mixture of experts ({}), expected a dense one",
+                "{}: the model is a mixture of experts (`{}`), expected a dense one",
                 file.name(),
                 key("expert_count")
             )));
@@ -89,7 +89,7 @@ impl Config {
         let epsilon = keys.f32(&key("attention.layer_norm_rms_epsilon"))?;
         if !(0.0..1.0).contains(&epsilon) {
             let key = key("attention.layer_norm_rms_epsilon");
-            return Err(Error::format(format!("{}: key {key} is {epsilon}, expected 0 to 1", file.name())));
+            return Err(Error::format(format!("{}: key `{key}` is {epsilon}, expected 0 to 1", file.name())));
         }
         let vocab = match keys.get("tokenizer.ggml.tokens") {
             Some(_) => keys.strings("tokenizer.ggml.tokens")?.len(),
@@ -120,7 +120,7 @@ pub(super) fn matrix(file: &Gguf, name: &str, cols: usize, rows: usize) -> Resul
     let tensor = file.tensor(name)?;
     if tensor.dims() != [cols, rows] {
         let dims = tensor.dims();
-        let message = format!("{}: tensor {name} is {dims:?}, expected [{cols}, {rows}]", file.name());
+        let message = format!("{}: tensor `{name}` is {dims:?}, expected [{cols}, {rows}]", file.name());
         return Err(Error::format(message));
     }
     Ok(tensor)
@@ -130,7 +130,7 @@ pub(super) fn matrix(file: &Gguf, name: &str, cols: usize, rows: usize) -> Resul
 pub(super) fn vector(file: &Gguf, tensor: &Tensor, name: &str, len: usize) -> Result<Vec<f32>> {
     if tensor.dims() != [len] {
         let dims = tensor.dims();
-        return Err(Error::format(format!("{}: tensor {name} is {dims:?}, expected [{len}]", file.name())));
+        return Err(Error::format(format!("{}: tensor `{name}` is {dims:?}, expected [{len}]", file.name())));
     }
     let mut numbers = vec![0.0; len];
     quant::dequantize(tensor.dtype(), tensor.data(), &mut numbers);

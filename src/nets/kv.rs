@@ -16,6 +16,16 @@ pub enum CacheType {
     Q8_0,
 }
 
+impl CacheType {
+    /// Bytes of a number, rounded up.
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Q8_0 => 2,
+        }
+    }
+}
+
 impl std::str::FromStr for CacheType {
     type Err = Error;
 
@@ -176,12 +186,14 @@ impl KvCache {
     /// An empty cache for `layers` layers of `heads` key/value heads of `dims` elements.
     ///
     /// # Errors
-    /// `Input` if a cache of that capacity cannot be addressed.
+    /// `Input` if there is no memory for a cache of that capacity.
     pub fn new(kind: CacheType, layers: usize, heads: usize, dims: usize, capacity: usize) -> Result<Self> {
-        let bytes = [layers, heads, padded(dims, kind), 8].into_iter().try_fold(capacity, usize::checked_mul);
-        if bytes.is_none_or(|n| n > isize::MAX as usize / 2) {
-            return Err(Error::input(format!("a context of {capacity} tokens: the cache would be too large")));
-        }
+        let too_large = || Error::input(format!("a context of {capacity} tokens: there is no memory for its cache"));
+        let numbers = capacity.checked_next_multiple_of(KEYS).ok_or_else(too_large)?;
+        let bytes =
+            [layers, heads, padded(dims, kind), 2, kind.bytes()].into_iter().try_fold(numbers, usize::checked_mul);
+        // An allocation that fails further down would end the program; this one says whether it would.
+        Vec::<u8>::new().try_reserve_exact(bytes.ok_or_else(too_large)?).map_err(|_| too_large())?;
         let heads_of_all = (0..layers * heads).map(|_| HeadCache::new(kind, dims, capacity)).collect();
         Ok(Self { heads: heads_of_all, per_layer: heads, capacity, len: 0 })
     }

@@ -31,7 +31,7 @@ impl Rope {
         let dims = keys.opt_usize(&key("dimension_count"))?.unwrap_or(head_dim);
         if dims == 0 || dims > head_dim || dims % 2 != 0 {
             let message = format!(
-                "{}: key {} is {dims}, expected an even number up to {head_dim}",
+                "{}: key `{}` is {dims}, expected an even number up to {head_dim}",
                 file.name(),
                 key("dimension_count")
             );
@@ -42,7 +42,7 @@ impl Rope {
             if value > 0.0 {
                 return Ok(value);
             }
-            Err(Error::format(format!("{}: key {} is {value}, expected a positive number", file.name(), key(name))))
+            Err(Error::format(format!("{}: key `{}` is {value}, expected a positive number", file.name(), key(name))))
         };
         let base = positive("freq_base", 10_000.0)?;
         let magnitude = positive("scaling.attn_factor", 1.0)?;
@@ -53,7 +53,7 @@ impl Rope {
         };
         if factor < 0.0 {
             let message =
-                format!("{}: key {} is {factor}, expected a positive number", file.name(), key("scaling.factor"));
+                format!("{}: key `{}` is {factor}, expected a positive number", file.name(), key("scaling.factor"));
             return Err(Error::format(message));
         }
         let original = keys.opt_usize(&key("scaling.original_context_length"))?.unwrap_or(context);
@@ -77,7 +77,7 @@ impl Rope {
                 Ok(Self { frequencies, magnitude, halves })
             }
             other => Err(Error::unsupported(format!(
-                "{}: key {} is '{other}', expected none, linear or yarn",
+                "{}: key `{}` is '{other}', expected none, linear or yarn",
                 file.name(),
                 key("scaling.type")
             ))),
@@ -108,9 +108,9 @@ fn divide_by_factors(file: &Gguf, frequencies: &mut [f32]) -> Result<()> {
     let Some(tensor) = file.find_tensor("rope_freqs.weight") else { return Ok(()) };
     let factors = super::config::vector(file, &tensor, "rope_freqs.weight", frequencies.len())?;
     for (frequency, factor) in frequencies.iter_mut().zip(factors) {
-        if factor <= 0.0 {
+        if factor.is_nan() || factor <= 0.0 {
             let message =
-                format!("{}: tensor rope_freqs.weight holds {factor}, expected positive numbers", file.name());
+                format!("{}: tensor `rope_freqs.weight` holds {factor}, expected positive numbers", file.name());
             return Err(Error::format(message));
         }
         *frequency /= factor;
