@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `simd` | the vector operations that the kernels are written in, as traits |
-//! | `portable`, `x86` | the traits for each instruction set |
+//! | `portable`, `x86`, `arm` | the traits for each instruction set |
 //! | `formats` | quantized blocks → vectors of quants and their scales |
 //! | `tile` | activations, quantized and interleaved |
 //! | `gemv` | rows × one token: decoding |
@@ -13,6 +13,8 @@
 //! Bodies are written once; the `table!` macro instantiates them per instruction set, inside functions that carry
 //! its `#[target_feature]`. [`Kernels::get`] picks a table once, from what the CPU has.
 
+#[cfg(target_arch = "aarch64")]
+mod arm;
 mod formats;
 mod gemm;
 mod gemv;
@@ -33,6 +35,11 @@ pub use tile::Tile;
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 use std::sync::OnceLock;
+
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected as detected;
+#[cfg(target_arch = "x86_64")]
+use std::arch::is_x86_feature_detected as detected;
 
 /// One instruction set's kernels.
 ///
@@ -179,11 +186,11 @@ macro_rules! table {
         unsafe fn $name($($arg: $type),*) $body
     };
     (@detected) => { || true };
-    (@detected $($feature:tt)+) => { || $(std::arch::is_x86_feature_detected!($feature))&&+ };
+    (@detected $($feature:tt)+) => { || $(detected!($feature))&&+ };
 }
 
 /// Makes the proof that the CPU has a type's instructions.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! proof {
     ($type:ty) => {{
         // SAFETY: we are in a function that carries the features the type stands for, and that is only reached
@@ -206,6 +213,14 @@ table!(avxvnni, "avxvnni", wide: proof!(x86::AvxVnni), x86::AvxVnni, blocks: pro
 #[cfg(target_arch = "x86_64")]
 table!(avx512, "avx512", wide: proof!(x86::Avx512), x86::Avx512, blocks: proof!(x86::Avx512Half), x86::Avx512Half,
     features: ["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni"], vectors: 2, tokens: 6);
+// Of the 32 registers, 24 hold sums either way. Without the dot instruction, products need some; with it, more rows save
+// broadcasts.
+#[cfg(target_arch = "aarch64")]
+table!(neon, "neon", wide: proof!(arm::Neon), arm::Neon, blocks: proof!(arm::Neon), arm::Neon,
+    features: ["neon"], vectors: 1, tokens: 6);
+#[cfg(target_arch = "aarch64")]
+table!(dotprod, "dotprod", wide: proof!(arm::Dotprod), arm::Dotprod, blocks: proof!(arm::Dotprod), arm::Dotprod,
+    features: ["neon" "dotprod"], vectors: 2, tokens: 3);
 
 /// All tables compiled in, from the plainest to the fastest.
 static TABLES: &[&Kernels] = &[
@@ -216,6 +231,10 @@ static TABLES: &[&Kernels] = &[
     &avxvnni::TABLE,
     #[cfg(target_arch = "x86_64")]
     &avx512::TABLE,
+    #[cfg(target_arch = "aarch64")]
+    &neon::TABLE,
+    #[cfg(target_arch = "aarch64")]
+    &dotprod::TABLE,
 ];
 
 /// Calls a table's function.

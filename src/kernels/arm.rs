@@ -1,0 +1,365 @@
+//! ARM, 64-bit: base NEON, and NEON with the byte dot product.
+//!
+//! Vectors of 8 numbers are pairs of registers. What stable Rust has no intrinsic for, in the oldest version that the
+//! crate builds with, is a line of assembly: half precision, the dot product, prefetching.
+
+use super::simd::{Blocks, Simd};
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+/// Every 64-bit ARM: Raspberry Pi 3 and 4, Zero 2 W, Jetson Nano.
+#[derive(Clone, Copy)]
+pub(crate) struct Neon(());
+
+/// NEON with `sdot`: Raspberry Pi 5, Jetson Orin, phones since 2018, servers.
+#[derive(Clone, Copy)]
+pub(crate) struct Dotprod(());
+
+macro_rules! tokens {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// # Safety
+            /// The CPU must have the instructions that the type is named after.
+            #[inline(always)]
+            #[allow(unsafe_code)]
+            pub(crate) unsafe fn new() -> Self {
+                Self(())
+            }
+        }
+    )*};
+}
+tokens!(Neon Dotprod);
+
+/// Calls intrinsics.
+macro_rules! intrinsics {
+    ($body:expr) => {{
+        // SAFETY: a value of the implementing type exists only where the CPU has been found to have its instructions
+        // (`new`). Where memory is touched, the slice was cut to the vector's length just before.
+        #[allow(unsafe_code)]
+        unsafe {
+            $body
+        }
+    }};
+}
+
+/// An intrinsic on both halves of its arguments.
+macro_rules! both {
+    ($name:ident($($arg:expr),*)) => {
+        intrinsics!([$name($($arg[0]),*), $name($($arg[1]),*)])
+    };
+}
+
+/// Two vectors from memory.
+macro_rules! load {
+    ($name:ident, $x:expr) => {
+        intrinsics!([$name($x.as_ptr().cast()), $name($x.as_ptr().byte_add(16).cast())])
+    };
+}
+
+macro_rules! store {
+    ($name:ident, $out:expr, $v:expr) => {
+        intrinsics!({
+            $name($out.as_mut_ptr().cast(), $v[0]);
+            $name($out.as_mut_ptr().byte_add(16).cast(), $v[1])
+        })
+    };
+}
+
+/// Four sums of four products each. The products of bytes in -128..=127 and -127..=127 fit 16 bits, and so do the sums
+/// of two of them.
+#[inline]
+#[target_feature(enable = "neon")]
+fn dot_neon(acc: int32x4_t, weights: uint8x16_t, activations: uint8x16_t) -> int32x4_t {
+    let (w, a) = (vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(activations));
+    let low = vmull_s8(vget_low_s8(w), vget_low_s8(a));
+    let high = vmull_high_s8(w, a);
+    vpadalq_s16(acc, vpaddq_s16(low, high))
+}
+
+/// The same in one instruction.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+#[allow(unsafe_code)]
+fn dot_dotprod(acc: int32x4_t, weights: uint8x16_t, activations: uint8x16_t) -> int32x4_t {
+    let mut acc = acc;
+    // SAFETY: registers only, and callers have found the feature.
+    unsafe {
+        asm!("sdot {acc:v}.4s, {w:v}.16b, {a:v}.16b", acc = inout(vreg) acc, w = in(vreg) weights,
+            a = in(vreg) activations, options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
+/// One half as a number.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn half(bits: u16) -> f32 {
+    let wide;
+    // SAFETY: registers only; the instruction is in base NEON.
+    unsafe {
+        asm!("fcvt {wide:s}, {half:h}", half = in(vreg) bits, wide = lateout(vreg) wide,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    wide
+}
+
+/// Halves as numbers.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn widen(x: uint16x8_t) -> [float32x4_t; 2] {
+    let (low, high);
+    // SAFETY: registers only; the instructions are in base NEON.
+    unsafe {
+        asm!("fcvtl {low:v}.4s, {x:v}.4h", x = in(vreg) x, low = lateout(vreg) low,
+            options(pure, nomem, nostack, preserves_flags));
+        asm!("fcvtl2 {high:v}.4s, {x:v}.8h", x = in(vreg) x, high = lateout(vreg) high,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    [low, high]
+}
+
+/// The operations that the two types share all but the dot product of.
+macro_rules! simd_128x2 {
+    ($name:ident, dot: $dot:ident) => {
+        impl Simd for $name {
+            const LANES: usize = 8;
+            const FLIP: u8 = 0;
+            type F = [float32x4_t; 2];
+            type I = [int32x4_t; 2];
+            type B = [uint8x16_t; 2];
+
+            #[inline(always)]
+            fn splat(self, x: f32) -> Self::F {
+                intrinsics!([vdupq_n_f32(x); 2])
+            }
+            #[inline(always)]
+            fn load(self, x: &[f32]) -> Self::F {
+                let x = &x[..8];
+                load!(vld1q_f32, x)
+            }
+            #[inline(always)]
+            fn store(self, v: Self::F, out: &mut [f32]) {
+                let out = &mut out[..8];
+                store!(vst1q_f32, out, v)
+            }
+            #[inline(always)]
+            fn add(self, a: Self::F, b: Self::F) -> Self::F {
+                both!(vaddq_f32(a, b))
+            }
+            #[inline(always)]
+            fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+                both!(vsubq_f32(a, b))
+            }
+            #[inline(always)]
+            fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+                both!(vmulq_f32(a, b))
+            }
+            #[inline(always)]
+            fn div(self, a: Self::F, b: Self::F) -> Self::F {
+                both!(vdivq_f32(a, b))
+            }
+            #[inline(always)]
+            fn max(self, a: Self::F, b: Self::F) -> Self::F {
+                both!(vmaxq_f32(a, b))
+            }
+            #[inline(always)]
+            fn min(self, a: Self::F, b: Self::F) -> Self::F {
+                both!(vminq_f32(a, b))
+            }
+            #[inline(always)]
+            fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+                both!(vfmaq_f32(c, a, b))
+            }
+            #[inline(always)]
+            fn sum(self, v: Self::F) -> f32 {
+                intrinsics!({
+                    let v = vaddq_f32(v[0], v[1]);
+                    let v = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+                    vaddv_f32(v)
+                })
+            }
+            #[inline(always)]
+            fn max_lane(self, v: Self::F) -> f32 {
+                intrinsics!(vmaxvq_f32(vmaxq_f32(v[0], v[1])))
+            }
+            #[inline(always)]
+            fn load_f16(self, x: &[[u8; 2]]) -> Self::F {
+                let x = &x[..8];
+                widen(intrinsics!(vreinterpretq_u16_u8(vld1q_u8(x.as_ptr().cast()))))
+            }
+            #[inline(always)]
+            fn half(self, bits: u16) -> f32 {
+                half(bits)
+            }
+            #[inline(always)]
+            fn load_bf16(self, x: &[[u8; 2]]) -> Self::F {
+                let x = &x[..8];
+                intrinsics!({
+                    let x = vreinterpretq_u16_u8(vld1q_u8(x.as_ptr().cast()));
+                    let wide = [vshll_n_u16::<16>(vget_low_u16(x)), vshll_high_n_u16::<16>(x)];
+                    wide.map(|x| vreinterpretq_f32_u32(x))
+                })
+            }
+            #[inline(always)]
+            fn splat_i32(self, x: i32) -> Self::I {
+                intrinsics!([vdupq_n_s32(x); 2])
+            }
+            #[inline(always)]
+            fn load_i32(self, x: &[i32]) -> Self::I {
+                let x = &x[..8];
+                load!(vld1q_s32, x)
+            }
+            #[inline(always)]
+            fn load_quads(self, x: &[[u8; 4]]) -> Self::I {
+                let x = &x[..8];
+                let x = load!(vld1q_u8, x);
+                both!(vreinterpretq_s32_u8(x))
+            }
+            #[inline(always)]
+            fn store_i32(self, v: Self::I, out: &mut [i32]) {
+                let out = &mut out[..8];
+                store!(vst1q_s32, out, v)
+            }
+            #[inline(always)]
+            fn to_f32(self, v: Self::I) -> Self::F {
+                both!(vcvtq_f32_s32(v))
+            }
+            #[inline(always)]
+            fn round(self, v: Self::F) -> Self::I {
+                both!(vcvtnq_s32_f32(v))
+            }
+            #[inline(always)]
+            fn shl(self, v: Self::I, bits: u32) -> Self::I {
+                let bits = self.splat_i32(bits as i32);
+                both!(vshlq_s32(v, bits))
+            }
+            #[inline(always)]
+            fn as_f32(self, v: Self::I) -> Self::F {
+                both!(vreinterpretq_f32_s32(v))
+            }
+            #[inline(always)]
+            fn add_i32(self, a: Self::I, b: Self::I) -> Self::I {
+                both!(vaddq_s32(a, b))
+            }
+            #[inline(always)]
+            fn store_narrow(self, v: Self::I, out: &mut [u8]) {
+                let out = &mut out[..8];
+                intrinsics!({
+                    let v = vmovn_s16(vmovn_high_s32(vmovn_s32(v[0]), v[1]));
+                    vst1_s8(out.as_mut_ptr().cast(), v)
+                })
+            }
+            #[inline(always)]
+            fn load_bytes(self, x: &[u8]) -> Self::B {
+                let x = &x[..32];
+                load!(vld1q_u8, x)
+            }
+            #[inline(always)]
+            fn splat_quad(self, x: [u8; 4]) -> Self::B {
+                intrinsics!([vreinterpretq_u8_u32(vdupq_n_u32(u32::from_le_bytes(x))); 2])
+            }
+            #[inline(always)]
+            fn dot(self, acc: Self::I, weights: Self::B, activations: Self::B) -> Self::I {
+                both!($dot(acc, weights, activations))
+            }
+            #[inline(always)]
+            fn dot_flipped(self, acc: Self::I, weights: Self::B, activations: Self::B) -> Self::I {
+                both!($dot(acc, weights, activations))
+            }
+            #[inline(always)]
+            fn prefetch<T>(self, x: &T, offset: usize) {
+                // A number and not a pointer: nothing that the program can see is read.
+                let at = std::ptr::from_ref(x).addr().wrapping_add(offset);
+                intrinsics!(asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nomem, nostack, preserves_flags)))
+            }
+        }
+
+        impl Blocks for $name {
+            #[inline(always)]
+            fn splat_f16(self, bits: u16) -> Self::F {
+                self.splat(half(bits))
+            }
+            #[inline(always)]
+            fn splat_pair(self, low: f32, high: f32) -> Self::F {
+                intrinsics!([vdupq_n_f32(low), vdupq_n_f32(high)])
+            }
+            #[inline(always)]
+            fn splat_byte(self, x: u8) -> Self::B {
+                intrinsics!([vdupq_n_u8(x); 2])
+            }
+            #[inline(always)]
+            fn store_bytes(self, v: Self::B, out: &mut [u8]) {
+                let out = &mut out[..32];
+                store!(vst1q_u8, out, v)
+            }
+            #[inline(always)]
+            fn and(self, a: Self::B, b: Self::B) -> Self::B {
+                both!(vandq_u8(a, b))
+            }
+            #[inline(always)]
+            fn or(self, a: Self::B, b: Self::B) -> Self::B {
+                both!(vorrq_u8(a, b))
+            }
+            #[inline(always)]
+            fn xor(self, a: Self::B, b: Self::B) -> Self::B {
+                both!(veorq_u8(a, b))
+            }
+            #[inline(always)]
+            fn sub_bytes(self, a: Self::B, b: Self::B) -> Self::B {
+                both!(vsubq_u8(a, b))
+            }
+            #[inline(always)]
+            fn shr_bytes(self, v: Self::B, bits: u32) -> Self::B {
+                let bits = intrinsics!([vdupq_n_s8(-(bits as i8)); 2]);
+                both!(vshlq_u8(v, bits))
+            }
+            #[inline(always)]
+            fn shl_bytes(self, v: Self::B, bits: u32) -> Self::B {
+                let bits = intrinsics!([vdupq_n_s8(bits as i8); 2]);
+                both!(vshlq_u8(v, bits))
+            }
+            #[inline(always)]
+            fn nibbles(self, x: &[u8; 16]) -> Self::B {
+                intrinsics!({
+                    let x = vld1q_u8(x.as_ptr());
+                    [vandq_u8(x, vdupq_n_u8(15)), vshrq_n_u8::<4>(x)]
+                })
+            }
+            #[inline(always)]
+            fn spread_bits(self, bits: u32, value: u8) -> Self::B {
+                intrinsics!({
+                    // Byte i of the vector gets byte i / 8 of the bits and is tested for bit i % 8.
+                    let bytes = vreinterpretq_u8_u32(vdupq_n_u32(bits));
+                    let mask = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
+                    let each = |first| vcombine_u8(vdup_n_u8(first), vdup_n_u8(first + 1));
+                    let set = |first| vtstq_u8(vqtbl1q_u8(bytes, each(first)), mask);
+                    let value = vdupq_n_u8(value);
+                    [vandq_u8(set(0), value), vandq_u8(set(2), value)]
+                })
+            }
+            #[inline(always)]
+            fn dot_signed(self, acc: Self::I, weights: Self::B, activations: Self::B, _: Self::I) -> Self::I {
+                both!($dot(acc, weights, activations))
+            }
+            #[inline(always)]
+            fn transpose(self, r: [Self::B; 8]) -> [Self::B; 8] {
+                intrinsics!({
+                    // Numbers 4h to 4h + 3 of rows `i..i + 4`, as columns.
+                    let four = |i: usize, h: usize| {
+                        let row = |j: usize| vreinterpretq_u32_u8(r[i + j][h]);
+                        let even = (vtrn1q_u32(row(0), row(1)), vtrn1q_u32(row(2), row(3)));
+                        let odd = (vtrn2q_u32(row(0), row(1)), vtrn2q_u32(row(2), row(3)));
+                        let low = |(a, b)| vtrn1q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b));
+                        let high = |(a, b)| vtrn2q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b));
+                        [low(even), low(odd), high(even), high(odd)].map(|column| vreinterpretq_u8_u64(column))
+                    };
+                    let parts = [[four(0, 0), four(4, 0)], [four(0, 1), four(4, 1)]];
+                    std::array::from_fn(|i| [parts[i / 4][0][i % 4], parts[i / 4][1][i % 4]])
+                })
+            }
+        }
+    };
+}
+
+simd_128x2!(Neon, dot: dot_neon);
+simd_128x2!(Dotprod, dot: dot_dotprod);
