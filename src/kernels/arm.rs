@@ -268,8 +268,9 @@ macro_rules! simd_128x2 {
             }
             #[inline(always)]
             fn prefetch<T>(self, x: &T, offset: usize) {
-                let x = std::ptr::from_ref(x).wrapping_byte_add(offset);
-                intrinsics!(asm!("prfm pldl1keep, [{x}]", x = in(reg) x, options(nomem, nostack, preserves_flags)))
+                // A number and not a pointer: nothing that the program can see is read.
+                let at = std::ptr::from_ref(x).addr().wrapping_add(offset);
+                intrinsics!(asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nomem, nostack, preserves_flags)))
             }
         }
 
