@@ -10,6 +10,7 @@ use crate::nets::kv::{CacheType, KvCache};
 use crate::nets::linear::{Activations, Compute, Then, multiply, multiply_gated};
 use crate::quant;
 use crate::tensor::Tensor;
+use std::time::Duration;
 
 /// Tokens that go through the network together. More would spread the cost of unpacking weights thinner, but their
 /// activations would outgrow the second-level cache.
@@ -61,6 +62,14 @@ pub struct Session {
     logits: Vec<f32>,
     cos: Vec<f32>,
     sin: Vec<f32>,
+}
+
+impl Session {
+    /// Fixes how long threads that wait for each other spin before they sleep, from [`Duration::ZERO`], never, to
+    /// [`Duration::MAX`], always. That is for measurements: by itself a session fits to how busy the machine is.
+    pub fn set_spin(&mut self, spin: Duration) {
+        self.compute.team.set_spin(spin);
+    }
 }
 
 /// Which positions' logits [`Decoder::forward`] computes.
@@ -158,6 +167,11 @@ impl Decoder {
         session.logits.clear();
         let batches = tokens.chunks(BATCH);
         let last = batches.len() - 1;
+        // Tokens one by one are alike, and there are many of them.
+        let decoding = tokens.len() == 1;
+        if decoding {
+            session.compute.team.begin_unit();
+        }
         for (i, batch) in batches.enumerate() {
             self.blocks(session, batch);
             match wanted {
@@ -165,6 +179,9 @@ impl Decoder {
                 Logits::Last if i == last => self.logits(session, batch.len() - 1..batch.len()),
                 Logits::Last => {}
             }
+        }
+        if decoding {
+            session.compute.team.end_unit();
         }
         Ok(&session.logits)
     }

@@ -10,8 +10,9 @@ use std::sync::{Mutex, MutexGuard};
 /// With fewer tokens than this, each is multiplied by itself; from here on unpacking the weights pays.
 const MIN_PANEL_TOKENS: usize = 4;
 
-/// Bytes of weights that are worth a task of their own.
-const TASK_BYTES: usize = 24 << 10;
+/// Bytes of weights in a task while decoding: enough to be worth claiming, and few enough that the thread that takes the
+/// last one does not keep the others waiting (10 µs at the speed of memory).
+const TASK_BYTES: std::ops::Range<usize> = 24 << 10..128 << 10;
 
 /// What a forward pass computes with: the CPU's kernels, a team of threads, and scratch for each of them.
 pub struct Compute {
@@ -166,7 +167,7 @@ fn cut(parts: &[&Tensor], x: &Activations, kernels: &Kernels, threads: usize) ->
         } else if threads == 1 {
             part.rows()
         } else {
-            let task_bytes = (bytes / (threads * 6)).max(TASK_BYTES);
+            let task_bytes = (bytes / (threads * 6)).clamp(TASK_BYTES.start, TASK_BYTES.end);
             (task_bytes / part.row_bytes()).next_multiple_of(4)
         };
         for row in (0..part.rows()).step_by(step.max(1)) {
