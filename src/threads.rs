@@ -4,10 +4,6 @@
 //! not running (because another program has the core) claims nothing, and nobody waits for a thread that has claimed
 //! nothing: on a busy machine the others simply do more. Between steps threads spin for a bounded time, because the next
 //! step of a token comes within microseconds, and then sleep.
-//!
-//! Spinning is only good while every thread has a core of its own. Where others want the cores too, whoever spins uses
-//! up its share of them, and where the system shares out cores by program and not by thread, a second thread gains
-//! nothing at all. Neither can be seen from here, but the time that a token takes can: see [`Pace`].
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -18,74 +14,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// How long a thread spins before it sleeps. Longer than the gaps between the steps of a forward pass, short against
-/// the time slices of a scheduler.
-const SPIN: Duration = Duration::from_micros(60);
-
-/// How long while the machine is busy: as long as short tasks and gaps take.
-const SHORT_SPIN: Duration = Duration::from_micros(10);
+/// How long a thread spins before it sleeps: longer than nearly all gaps between the steps of a forward pass, so that an
+/// idle machine loses next to nothing against spinning forever, and too short to use up a core's share that others want.
+/// `benches/threads.rs` measures both.
+const SPIN: Duration = Duration::from_micros(20);
 
 /// A team of threads, the calling one included. Dropping it ends the workers.
 pub struct Team {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// Fitted to how busy the machine is, unless the time to spin was fixed.
-    pace: Option<Pace>,
-    /// When the current unit began.
-    began: Option<Instant>,
-}
-
-/// Fits the team to how busy the machine is, by the time that like units of work take (each a token, say).
-///
-/// When units on average take longer than the fastest one by [`Pace::SLOW`], threads spin less, and from time to time
-/// some units are run on the calling thread alone, or with the team, whichever seems the slower, to see whether it
-/// still is.
-struct Pace {
-    /// Seconds of the fastest unit with the team. Grows slowly, as units may.
-    fastest: f32,
-    /// Mean seconds of the last units alone and with the team; 0 if not known.
-    means: [f32; 2],
-    busy: bool,
-    /// Whether the current unit is run with the team.
-    team: bool,
-    /// Units since the machine has been busy.
-    units: u32,
-}
-
-impl Pace {
-    const SLOW: f32 = 1.3;
-    /// What a unit with the team may take of what it takes alone: where it gains little, leave the cores to others.
-    const WORTH: f32 = 0.95;
-    /// Of every [`Pace::PERIOD`] units, those that are run the other way.
-    const TRIAL: Range<u32> = 6..10;
-    const PERIOD: u32 = 48;
-
-    fn new() -> Self {
-        Self { fastest: f32::MAX, means: [0.0; 2], busy: false, team: true, units: 0 }
-    }
-
-    fn begin(&mut self) {
-        let [alone, team] = self.means;
-        let with_team = !self.busy || alone == 0.0 || team < Self::WORTH * alone;
-        let trial = self.busy && Self::TRIAL.contains(&(self.units % Self::PERIOD));
-        self.team = with_team != trial;
-    }
-
-    fn end(&mut self, seconds: f32) {
-        let mean = &mut self.means[usize::from(self.team)];
-        *mean += (seconds - *mean) * if *mean == 0.0 { 1.0 } else { 0.125 };
-        if self.team {
-            self.fastest = seconds.min(self.fastest * 1.001);
-        }
-        let busy = self.means[1] > Self::SLOW * self.fastest;
-        if busy && !self.busy {
-            (self.units, self.means[0]) = (0, 0.0);
-        }
-        self.busy = busy;
-        self.units += 1;
-        // What is no unit, a prompt for one, always gets the team.
-        self.team = true;
-    }
 }
 
 /// A step's tasks: calls `run(data, worker, task)`.
@@ -212,7 +149,7 @@ impl Team {
                 builder.spawn(move || shared.worker(number)).ok()
             })
             .collect();
-        Self { shared, workers, pace: Some(Pace::new()), began: None }
+        Self { shared, workers }
     }
 
     /// Number of threads, the calling one included.
@@ -220,27 +157,9 @@ impl Team {
         self.workers.len() + 1
     }
 
-    /// Fixes how long threads spin before they sleep: not at all with zero, forever with [`Duration::MAX`].
+    /// Sets how long threads spin before they sleep: not at all with zero, forever with [`Duration::MAX`].
     pub fn set_spin(&mut self, spin: Duration) {
-        self.pace = None;
         self.shared.set_spin(spin);
-    }
-
-    /// Begins a unit of work. Units should be alike, as tokens or pictures of one size are: by the time they take, the
-    /// team sees whether it has cores to run on.
-    pub fn begin_unit(&mut self) {
-        if let Some(pace) = &mut self.pace {
-            pace.begin();
-            self.shared.set_spin(if pace.busy { SHORT_SPIN } else { SPIN });
-            self.began = Some(Instant::now());
-        }
-    }
-
-    /// Ends the unit that was begun.
-    pub fn end_unit(&mut self) {
-        if let (Some(pace), Some(began)) = (&mut self.pace, self.began.take()) {
-            pace.end(began.elapsed().as_secs_f32());
-        }
     }
 
     /// Runs `task(worker, i)` for every `i` in `0..tasks`, each once and the last first, on whichever thread is free;
@@ -249,8 +168,7 @@ impl Team {
     /// # Panics
     /// If a task panics, after all others are finished.
     pub fn run<F: Fn(usize, usize) + Sync>(&mut self, tasks: usize, task: F) {
-        let alone = self.pace.as_ref().is_some_and(|pace| !pace.team);
-        if tasks <= 1 || alone || self.workers.is_empty() {
+        if tasks <= 1 || self.workers.is_empty() {
             for i in (0..tasks).rev() {
                 task(0, i);
             }
@@ -454,33 +372,6 @@ mod tests {
             });
             assert!(seen.into_inner().unwrap().len() > 1);
         }
-    }
-
-    /// Runs units that take what `seconds(team)` says; gives the share that was run with the team.
-    fn share_with_team(pace: &mut Pace, units: u32, seconds: impl Fn(bool) -> f32) -> f32 {
-        let mut with_team = 0;
-        for _ in 0..units {
-            pace.begin();
-            with_team += u32::from(pace.team);
-            pace.end(seconds(pace.team));
-        }
-        with_team as f32 / units as f32
-    }
-
-    #[test]
-    fn the_pace_follows_the_machine() {
-        let mut pace = Pace::new();
-        let idle = |team| if team { 0.5 } else { 1.0 };
-        assert_eq!(share_with_team(&mut pace, 1000, idle), 1.0);
-        // A program that takes half of the cores: where a second thread still helps, and where it does not.
-        assert!(share_with_team(&mut pace, 1000, |team| if team { 1.2 } else { 2.0 }) > 0.9);
-        assert!(share_with_team(&mut pace, 1000, |team| if team { 2.5 } else { 2.0 }) < 0.15);
-        // It ends.
-        share_with_team(&mut pace, 200, idle);
-        assert_eq!(share_with_team(&mut pace, 1000, idle), 1.0);
-        // One late unit is nothing.
-        pace.end(5.0);
-        assert!(share_with_team(&mut pace, 100, idle) > 0.95);
     }
 
     #[test]

@@ -66,6 +66,16 @@ impl Parts {
         self
     }
 
+    fn without(&mut self, key: &str) -> &mut Self {
+        self.keys.remove(key);
+        self
+    }
+
+    fn numbers(&mut self, name: &str, values: &[f32]) -> &mut Self {
+        self.tensors.insert(name.into(), (vec![values.len()], values.to_vec()));
+        self
+    }
+
     fn bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         for (key, value) in &self.keys {
@@ -96,56 +106,48 @@ fn the_whole_model_runs() {
 
 #[test]
 fn rejects_files_that_make_no_sense() {
-    type Change = fn(&mut Parts);
+    type Change = for<'a> fn(&'a mut Parts) -> &'a mut Parts;
     let table: &[(&str, Change)] = &[
-        ("key `general.architecture` is missing", |p| drop(p.keys.remove("general.architecture"))),
-        ("the architecture is 'bert', expected llama, qwen2, qwen3", |p| drop(p.key("general.architecture", "bert"))),
-        ("llama.context_length", |p| drop(p.keys.remove("llama.context_length"))),
-        ("llama.embedding_length", |p| drop(p.keys.remove("llama.embedding_length"))),
-        ("llama.block_count", |p| drop(p.keys.remove("llama.block_count"))),
-        ("llama.feed_forward_length", |p| drop(p.keys.remove("llama.feed_forward_length"))),
-        ("llama.attention.head_count", |p| drop(p.keys.remove("llama.attention.head_count"))),
-        ("llama.attention.layer_norm_rms_epsilon", |p| {
-            drop(p.keys.remove("llama.attention.layer_norm_rms_epsilon"));
-        }),
-        ("key `llama.block_count`", |p| drop(p.key("llama.block_count", "one"))),
-        ("key `llama.block_count` is 0, expected 1 to 4096", |p| drop(p.key("llama.block_count", 0_u32))),
-        ("key `llama.block_count` is 1000000000, expected", |p| drop(p.key("llama.block_count", 1_000_000_000_u32))),
-        ("tensor `blk.1.", |p| drop(p.key("llama.block_count", 4096_u32))),
-        ("key `llama.context_length` is 0", |p| drop(p.key("llama.context_length", 0_u32))),
-        ("key `llama.embedding_length` is 4294967295", |p| drop(p.key("llama.embedding_length", u32::MAX))),
-        ("key `llama.attention.head_count` is 0", |p| drop(p.key("llama.attention.head_count", 0_u32))),
-        ("key `llama.attention.key_length` is 0", |p| drop(p.key("llama.attention.head_count", 9_u32))),
-        ("2 query heads, 3 key/value heads", |p| drop(p.key("llama.attention.head_count_kv", 3_u32))),
-        ("keys of 4 and values of 8", |p| drop(p.key("llama.attention.value_length", 8_u32))),
-        ("mixture of experts", |p| drop(p.key("llama.expert_count", 4_u32))),
-        ("layer_norm_rms_epsilon` is 2, expected 0 to 1", |p| {
-            p.key("llama.attention.layer_norm_rms_epsilon", 2.0_f32);
-        }),
-        ("layer_norm_rms_epsilon", |p| {
-            p.key("llama.attention.layer_norm_rms_epsilon", f32::NAN);
-        }),
+        ("key `general.architecture` is missing", |p| p.without("general.architecture")),
+        ("the architecture is 'bert', expected llama, qwen2, qwen3", |p| p.key("general.architecture", "bert")),
+        ("llama.context_length", |p| p.without("llama.context_length")),
+        ("llama.embedding_length", |p| p.without("llama.embedding_length")),
+        ("llama.block_count", |p| p.without("llama.block_count")),
+        ("llama.feed_forward_length", |p| p.without("llama.feed_forward_length")),
+        ("llama.attention.head_count", |p| p.without("llama.attention.head_count")),
+        ("llama.attention.layer_norm_rms_epsilon", |p| p.without("llama.attention.layer_norm_rms_epsilon")),
+        ("key `llama.block_count`", |p| p.key("llama.block_count", "one")),
+        ("key `llama.block_count` is 0, expected 1 to 4096", |p| p.key("llama.block_count", 0_u32)),
+        ("key `llama.block_count` is 1000000000, expected", |p| p.key("llama.block_count", 1_000_000_000_u32)),
+        ("tensor `blk.1.", |p| p.key("llama.block_count", 4096_u32)),
+        ("key `llama.context_length` is 0", |p| p.key("llama.context_length", 0_u32)),
+        ("key `llama.embedding_length` is 4294967295", |p| p.key("llama.embedding_length", u32::MAX)),
+        ("key `llama.attention.head_count` is 0", |p| p.key("llama.attention.head_count", 0_u32)),
+        ("key `llama.attention.key_length` is 0", |p| p.key("llama.attention.head_count", 9_u32)),
+        ("2 query heads, 3 key/value heads", |p| p.key("llama.attention.head_count_kv", 3_u32)),
+        ("keys of 4 and values of 8", |p| p.key("llama.attention.value_length", 8_u32)),
+        ("mixture of experts", |p| p.key("llama.expert_count", 4_u32)),
+        ("layer_norm_rms_epsilon` is 2, expected 0 to 1", |p| p.key("llama.attention.layer_norm_rms_epsilon", 2.0_f32)),
+        ("layer_norm_rms_epsilon", |p| p.key("llama.attention.layer_norm_rms_epsilon", f32::NAN)),
         ("key `llama.rope.dimension_count` is 3, expected an even number up to 4", |p| {
-            p.key("llama.rope.dimension_count", 3_u32);
+            p.key("llama.rope.dimension_count", 3_u32)
         }),
-        ("key `llama.rope.dimension_count` is 6", |p| drop(p.key("llama.rope.dimension_count", 6_u32))),
-        ("key `llama.rope.freq_base` is -1", |p| drop(p.key("llama.rope.freq_base", -1.0_f32))),
-        ("key `llama.rope.scaling.factor` is -2", |p| drop(p.key("llama.rope.scaling.factor", -2.0_f32))),
+        ("key `llama.rope.dimension_count` is 6", |p| p.key("llama.rope.dimension_count", 6_u32)),
+        ("key `llama.rope.freq_base` is -1", |p| p.key("llama.rope.freq_base", -1.0_f32)),
+        ("key `llama.rope.scaling.factor` is -2", |p| p.key("llama.rope.scaling.factor", -2.0_f32)),
         ("key `llama.rope.scaling.type` is 'longrope', expected none, linear or yarn", |p| {
-            p.key("llama.rope.scaling.type", "longrope");
+            p.key("llama.rope.scaling.type", "longrope")
         }),
-        ("tensor `rope_freqs.weight` is [3], expected [2]", |p| drop(p.tensor("rope_freqs.weight", &[3]))),
+        ("tensor `rope_freqs.weight` is [3], expected [2]", |p| p.tensor("rope_freqs.weight", &[3])),
         ("tensor `rope_freqs.weight` holds 0, expected positive numbers", |p| {
-            p.tensors.insert("rope_freqs.weight".into(), (vec![2], vec![1.0, 0.0]));
+            p.numbers("rope_freqs.weight", &[1.0, 0.0])
         }),
-        ("tensor `rope_freqs.weight` holds NaN", |p| {
-            p.tensors.insert("rope_freqs.weight".into(), (vec![2], vec![1.0, f32::NAN]));
-        }),
+        ("tensor `rope_freqs.weight` holds NaN", |p| p.numbers("rope_freqs.weight", &[1.0, f32::NAN])),
         ("tensor `token_embd.weight` is [8, 11], expected [8, 12]", |p| {
-            p.key("tokenizer.ggml.tokens", OwnedValue::strings((0..12).map(|i| format!("t{i}"))));
+            p.key("tokenizer.ggml.tokens", OwnedValue::strings((0..12).map(|i| format!("t{i}"))))
         }),
-        ("tensor `output.weight` is [8, 10], expected [8, 11]", |p| drop(p.tensor("output.weight", &[8, 10]))),
-        ("tensor `blk.0.attn_q.bias` is [4], expected [8]", |p| drop(p.tensor("blk.0.attn_q.bias", &[4]))),
+        ("tensor `output.weight` is [8, 10], expected [8, 11]", |p| p.tensor("output.weight", &[8, 10])),
+        ("tensor `blk.0.attn_q.bias` is [4], expected [8]", |p| p.tensor("blk.0.attn_q.bias", &[4])),
     ];
     for (message, change) in table {
         let mut parts = Parts::new();
@@ -181,8 +183,7 @@ fn rejects_every_tensor_that_is_missing_or_of_another_shape() {
 #[test]
 fn what_is_optional_may_be_there_or_not() {
     let mut parts = Parts::new();
-    parts.tensor("output.weight", &[E, V]).tensor("output.bias", &[V]).tensor("rope_freqs.weight", &[2]);
-    parts.tensors.get_mut("rope_freqs.weight").unwrap().1 = vec![1.0, 8.0];
+    parts.tensor("output.weight", &[E, V]).tensor("output.bias", &[V]).numbers("rope_freqs.weight", &[1.0, 8.0]);
     parts.tensor("blk.0.attn_k.bias", &[4]).tensor("blk.0.attn_output.bias", &[E]).tensor("something.else", &[3]);
     parts.key("llama.rope.scaling.type", "yarn").key("llama.rope.scaling.factor", 4.0_f32);
     let decoder = load(&parts.bytes()).unwrap();

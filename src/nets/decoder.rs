@@ -65,8 +65,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Fixes how long threads that wait for each other spin before they sleep, from [`Duration::ZERO`], never, to
-    /// [`Duration::MAX`], always. That is for measurements: by itself a session fits to how busy the machine is.
+    /// Sets how long threads that wait for each other spin before they sleep, from [`Duration::ZERO`], never, to
+    /// [`Duration::MAX`], always. For measurements: the default suits idle and busy machines.
     pub fn set_spin(&mut self, spin: Duration) {
         self.compute.team.set_spin(spin);
     }
@@ -167,11 +167,6 @@ impl Decoder {
         session.logits.clear();
         let batches = tokens.chunks(BATCH);
         let last = batches.len() - 1;
-        // Tokens one by one are alike, and there are many of them.
-        let decoding = tokens.len() == 1;
-        if decoding {
-            session.compute.team.begin_unit();
-        }
         for (i, batch) in batches.enumerate() {
             self.blocks(session, batch);
             match wanted {
@@ -179,9 +174,6 @@ impl Decoder {
                 Logits::Last if i == last => self.logits(session, batch.len() - 1..batch.len()),
                 Logits::Last => {}
             }
-        }
-        if decoding {
-            session.compute.team.end_unit();
         }
         Ok(&session.logits)
     }
