@@ -50,6 +50,7 @@ fn products(c: &mut Criterion) {
             group.bench_function(format!("unpack {dtype}"), |b| {
                 b.iter(|| kernels.unpack(dtype, &rows, COLS, &mut panel));
             });
+            kernels.unpack(dtype, &rows, COLS, &mut panel);
             group.throughput(Throughput::Elements((r * COLS * width) as u64));
             group.bench_function(dtype.name(), |b| b.iter(|| kernels.gemm(dtype, &panel, &x, &mut out)));
         }

@@ -38,6 +38,10 @@ pub struct Shape {
 /// SmolLM2-135M's.
 pub const SMOL: Shape = Shape { vocab: 49152, embedding: 576, layers: 30, heads: 9, kv_heads: 3, feed_forward: 1536 };
 
+/// Qwen2.5-0.5B's, without its biases.
+pub const QWEN: Shape =
+    Shape { vocab: 151_936, embedding: 896, layers: 24, heads: 14, kv_heads: 2, feed_forward: 4864 };
+
 /// `rows × cols` random weights. Quantizing takes time, so the rows repeat after a while.
 pub fn weights(dtype: DType, cols: usize, rows: usize) -> Vec<u8> {
     let distinct = rows.min(64);
