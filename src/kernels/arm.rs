@@ -15,32 +15,7 @@ pub(crate) struct Neon(());
 #[derive(Clone, Copy)]
 pub(crate) struct Dotprod(());
 
-macro_rules! tokens {
-    ($($name:ident)*) => {$(
-        impl $name {
-            /// # Safety
-            /// The CPU must have the instructions that the type is named after.
-            #[inline(always)]
-            #[allow(unsafe_code)]
-            pub(crate) unsafe fn new() -> Self {
-                Self(())
-            }
-        }
-    )*};
-}
 tokens!(Neon Dotprod);
-
-/// Calls intrinsics.
-macro_rules! intrinsics {
-    ($body:expr) => {{
-        // SAFETY: a value of the implementing type exists only where the CPU has been found to have its instructions
-        // (`new`). Where memory is touched, the slice was cut to the vector's length just before.
-        #[allow(unsafe_code)]
-        unsafe {
-            $body
-        }
-    }};
-}
 
 /// An intrinsic on both halves of its arguments.
 macro_rules! both {

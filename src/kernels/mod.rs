@@ -13,6 +13,35 @@
 //! Bodies are written once; the `table!` macro instantiates them per instruction set, inside functions that carry
 //! its `#[target_feature]`. [`Kernels::get`] picks a table once, from what the CPU has.
 
+/// Makes types whose values prove that the CPU has the instructions they are named after.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! tokens {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// # Safety
+            /// The CPU must have the instructions that the type is named after.
+            #[inline(always)]
+            #[allow(unsafe_code)]
+            pub(crate) unsafe fn new() -> Self {
+                Self(())
+            }
+        }
+    )*};
+}
+
+/// Calls intrinsics in a method of such a type.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! intrinsics {
+    ($body:expr) => {{
+        // SAFETY: a value of the implementing type exists only where the CPU has been found to have its instructions
+        // (`new`). Where memory is touched, the slice was cut to the vector's length just before.
+        #[allow(unsafe_code)]
+        unsafe {
+            $body
+        }
+    }};
+}
+
 #[cfg(target_arch = "aarch64")]
 mod arm;
 mod formats;

@@ -19,32 +19,7 @@ pub(crate) struct Avx512(());
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512Half(());
 
-macro_rules! tokens {
-    ($($name:ident)*) => {$(
-        impl $name {
-            /// # Safety
-            /// The CPU must have the instructions that the type is named after.
-            #[inline(always)]
-            #[allow(unsafe_code)]
-            pub(crate) unsafe fn new() -> Self {
-                Self(())
-            }
-        }
-    )*};
-}
 tokens!(Avx2 AvxVnni Avx512 Avx512Half);
-
-/// Calls intrinsics.
-macro_rules! intrinsics {
-    ($body:expr) => {{
-        // SAFETY: a value of the implementing type exists only where the CPU has been found to have its instructions
-        // (`new`). Where memory is touched, the slice was cut to the vector's length just before.
-        #[allow(unsafe_code)]
-        unsafe {
-            $body
-        }
-    }};
-}
 
 /// The operations that the three 256-bit types share; `$dot` is `|acc, unsigned weights, signed activations|`.
 macro_rules! simd_256 {
