@@ -21,13 +21,15 @@ pub enum DType {
     Q4K,
     Q5K,
     Q6K,
+    /// Signed bytes without a scale of their own: a network that uses them keeps scales beside.
+    I8,
 }
 
 impl DType {
     /// Every type, in the order of their GGUF numbers.
-    pub const ALL: [DType; 13] = {
+    pub const ALL: [DType; 14] = {
         use DType::*;
-        [F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K, BF16]
+        [F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K, I8, BF16]
     };
 
     /// The type with this GGUF number, if it is one that we know.
@@ -50,6 +52,7 @@ impl DType {
             Self::Q4K => 12,
             Self::Q5K => 13,
             Self::Q6K => 14,
+            Self::I8 => 24,
             Self::BF16 => 30,
         }
     }
@@ -57,7 +60,7 @@ impl DType {
     /// Elements in one block (1 for the float types).
     pub const fn block_len(self) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::BF16 => 1,
+            Self::F32 | Self::F16 | Self::BF16 | Self::I8 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
             Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
@@ -68,6 +71,7 @@ impl DType {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
+            Self::I8 => 1,
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
@@ -105,6 +109,7 @@ impl DType {
             Self::Q4K => "q4_k",
             Self::Q5K => "q5_k",
             Self::Q6K => "q6_k",
+            Self::I8 => "i8",
         }
     }
 }

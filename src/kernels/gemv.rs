@@ -112,6 +112,7 @@ pub(super) trait Float {
 pub(super) struct F32;
 pub(super) struct F16;
 pub(super) struct BF16;
+pub(super) struct I8;
 
 impl Float for F32 {
     type Bits = [u8; 4];
@@ -158,6 +159,25 @@ impl Float for BF16 {
     #[inline(always)]
     fn one(x: [u8; 2]) -> f32 {
         half::bf16::from_le_bytes(x).to_f32()
+    }
+}
+
+/// Detectors' matrices; no language model has such, so this one need not be fast.
+impl Float for I8 {
+    type Bits = [u8; 1];
+    #[inline(always)]
+    fn row(bytes: &[u8]) -> &[[u8; 1]] {
+        bytes.as_chunks().0
+    }
+    #[inline(always)]
+    fn load<S: Simd>(s: S, x: &[[u8; 1]]) -> S::F {
+        let mut wide = [0.0; 16];
+        wide.iter_mut().zip(&x[..S::LANES]).for_each(|(wide, &x)| *wide = Self::one(x));
+        s.load(&wide)
+    }
+    #[inline(always)]
+    fn one(x: [u8; 1]) -> f32 {
+        i8::from_le_bytes(x).into()
     }
 }
 

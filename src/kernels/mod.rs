@@ -117,6 +117,7 @@ macro_rules! table {
                         DType::F32 => gemv::floats::<_, gemv::F32>(wide, rows, x, out),
                         DType::F16 => gemv::floats::<_, gemv::F16>(wide, rows, x, out),
                         DType::BF16 => gemv::floats::<_, gemv::BF16>(wide, rows, x, out),
+                        DType::I8 => gemv::floats::<_, gemv::I8>(wide, rows, x, out),
                         DType::Q8_0 => gemv::small::<_, Q8_0>(s, rows, x, out),
                         DType::Q4_0 => gemv::small::<_, Q4_0>(s, rows, x, out),
                         DType::Q4_1 => gemv::small::<_, Q4_1>(s, rows, x, out),
@@ -135,6 +136,7 @@ macro_rules! table {
                         DType::F32 => panel::unpack_floats::<gemv::F32, ROWS>(rows, row_bytes, panel),
                         DType::F16 => panel::unpack_floats::<gemv::F16, ROWS>(rows, row_bytes, panel),
                         DType::BF16 => panel::unpack_floats::<gemv::BF16, ROWS>(rows, row_bytes, panel),
+                        DType::I8 => panel::unpack_floats::<gemv::I8, ROWS>(rows, row_bytes, panel),
                         DType::Q8_0 => panel::unpack::<_, Q8_0, ROWS>(s, rows, row_bytes, panel),
                         DType::Q4_0 => panel::unpack::<_, Q4_0, ROWS>(s, rows, row_bytes, panel),
                         DType::Q4_1 => panel::unpack::<_, Q4_1, ROWS>(s, rows, row_bytes, panel),
@@ -152,7 +154,7 @@ macro_rules! table {
                     const C: usize = $tokens;
                     let s = $wide;
                     match dtype {
-                        DType::F32 | DType::F16 | DType::BF16 => gemm::floats::<_, V, C>(s, panel, x, out),
+                        DType::F32 | DType::F16 | DType::BF16 | DType::I8 => gemm::floats::<_, V, C>(s, panel, x, out),
                         DType::Q8_0 | DType::Q4_0 | DType::Q5_0 => {
                             gemm::quants::<_, V, C, 32, false>(s, panel, x, out)
                         }

@@ -5,10 +5,12 @@
 //! | [`decoder`] | the Llama family: `llama`, `qwen2`, `qwen3` |
 //! | [`config`] | its dimensions, read from the file's keys and checked |
 //! | [`attention`], [`rope`], [`kv`] | attention over the key/value cache, rotary positions, the cache |
+//! | [`convnet`] | detectors: a flat program of convolutions |
 //! | [`linear`] | matrix products shared out over the team |
 
 pub mod attention;
 pub mod config;
+pub mod convnet;
 pub mod decoder;
 pub mod kv;
 pub mod linear;

@@ -1,5 +1,5 @@
-//! The float types, as blocks of one element: little-endian IEEE single, IEEE half, and bfloat16, which is the upper
-//! half of a single. Narrowing rounds to the nearest, ties to even, and keeps a NaN a NaN.
+//! Types without scales, as blocks of one element: little-endian IEEE single, IEEE half, bfloat16, which is the upper
+//! half of a single, and signed bytes. Narrowing rounds to the nearest, ties to even, and keeps a NaN a NaN.
 
 use half::{bf16, f16};
 
@@ -25,4 +25,12 @@ pub(super) fn encode_f16(values: &[f32; 1]) -> [u8; 2] {
 
 pub(super) fn encode_bf16(values: &[f32; 1]) -> [u8; 2] {
     bf16::from_f32(values[0]).to_le_bytes()
+}
+
+pub(super) fn decode_i8(bytes: &[u8; 1], out: &mut [f32; 1]) {
+    out[0] = i8::from_le_bytes(*bytes).into();
+}
+
+pub(super) fn encode_i8(values: &[f32; 1]) -> [u8; 1] {
+    (values[0].round_ties_even() as i8).to_le_bytes()
 }

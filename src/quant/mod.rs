@@ -9,6 +9,7 @@
 //! | F32  | 32     | 1   | 4   |         | itself                         |          | yes |
 //! | F16  | 16     | 1   | 2   |         | itself                         |          | yes |
 //! | BF16 | 16     | 1   | 2   |         | the upper half of an f32       |          | yes |
+//! | I8   | 8      | 1   | 1   |         | itself                         | −128..=127 | yes |
 //! | Q4_0 | 4.5    | 32  | 18  |         | `d · (q − 8)`                  | 0..=15   | yes |
 //! | Q4_1 | 5      | 32  | 20  |         | `d · q + m`                    | 0..=15   | yes |
 //! | Q5_0 | 5.5    | 32  | 22  |         | `d · (q − 16)`                 | 0..=31   | yes |
@@ -64,13 +65,14 @@ pub fn dequantize(dtype: DType, bytes: &[u8], out: &mut [f32]) {
         DType::Q4K => decode(bytes, out, k::decode_q4_k),
         DType::Q5K => decode(bytes, out, k::decode_q5_k),
         DType::Q6K => decode(bytes, out, k::decode_q6_k),
+        DType::I8 => decode(bytes, out, floats::decode_i8),
     }
 }
 
 /// Encodes whole blocks.
 ///
 /// The float types take any value and round to the nearest, ties to even (F16 turns what is beyond 65504 into an
-/// infinity). The block types take what their half-precision scales can hold: finite values of at most 65504 in
+/// infinity, I8 saturates). The block types take what their half-precision scales can hold: finite values of at most 65504 in
 /// magnitude, and what they write always decodes to finite values.
 ///
 /// # Errors
@@ -117,6 +119,7 @@ pub fn quantize(dtype: DType, values: &[f32]) -> Result<Vec<u8>> {
         DType::Q8_0 => encode(values, legacy::encode_q8_0),
         DType::Q4K => encode(values, fit::encode_q4_k),
         DType::Q6K => encode(values, fit::encode_q6_k),
+        DType::I8 => encode(values, floats::encode_i8),
         DType::Q2K | DType::Q3K | DType::Q5K => {
             return Err(Error::unsupported(format!("{dtype} is only read; write q4_k or q6_k instead")));
         }

@@ -1,0 +1,101 @@
+//! Convolutional networks: detectors.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`program`] | the operations, as a file lists them, and their checks |
+//! | [`weights`] | how convolution weights lie in a file |
+//! | [`Session`] | planned memory, and the pass over the operations |
+//! | [`reference`] | what each operation means: the oracle |
+
+pub mod program;
+pub mod reference;
+mod session;
+pub mod weights;
+
+pub use session::Session;
+
+use crate::error::{Error, Result};
+use crate::gguf::Gguf;
+use program::{Op, Program, Quant, Shape};
+use std::collections::BTreeMap;
+use weights::{FilterShape, Loaded};
+
+/// A network: its program, and its weights where they are mapped.
+pub struct ConvNet {
+    program: Program,
+    /// One for each operation that is a convolution.
+    filters: Vec<Option<Loaded>>,
+    constants: BTreeMap<String, Vec<f32>>,
+}
+
+impl ConvNet {
+    /// The network in a file.
+    ///
+    /// # Errors
+    /// `Format` or `Unsupported` with a message that names the file and the key or tensor.
+    pub fn load(file: &Gguf) -> Result<Self> {
+        let program = read_program(file)?;
+        let mut constants = BTreeMap::new();
+        let mut filters = Vec::with_capacity(program.ops().len());
+        for op in program.ops() {
+            filters.push(match op {
+                Op::Conv { x, name, .. } => {
+                    let shape = FilterShape::of(op, program.shapes()[*x].c).expect("a convolution");
+                    Some(Loaded::load(file, name, shape)?)
+                }
+                _ => None,
+            });
+            if let Op::Constant { name, shape } = op {
+                let constant = weights::load_floats(file, name, &[shape.c, shape.w, shape.h])?;
+                constants.insert(name.clone(), constant);
+            }
+        }
+        Ok(Self { program, filters, constants })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The weights of the convolution at position `op`.
+    ///
+    /// # Panics
+    /// If the operation is none.
+    pub fn filter(&self, op: usize) -> &Loaded {
+        self.filters[op].as_ref().expect("a convolution")
+    }
+
+    /// The constants, by name.
+    pub fn constants(&self) -> &BTreeMap<String, Vec<f32>> {
+        &self.constants
+    }
+}
+
+fn read_program(file: &Gguf) -> Result<Program> {
+    let keys = file.keys();
+    let input = keys.u32s("convnet.input")?;
+    let [h, w, c] = input[..] else {
+        return Err(Error::format(format!(
+            "{}: key `convnet.input` has {} numbers, expected height, width and channels",
+            file.name(),
+            input.len()
+        )));
+    };
+    let in_key = |key: &str, e: Error| e.at(format_args!("{}: key `{key}`", file.name()));
+    let mut ops = Vec::new();
+    for (i, text) in keys.strings("convnet.program")?.enumerate() {
+        let op = serde_json::from_slice::<Op>(text);
+        ops.push(op.map_err(|e| in_key("convnet.program", Error::format(format!("operation {i}: {e}"))))?);
+    }
+    let scales = keys.opt_f32s("convnet.scales")?.unwrap_or_default();
+    let zeros = keys.opt_u32s("convnet.zeros")?.unwrap_or_default();
+    if zeros.len() != scales.len() || zeros.iter().any(|&zero| zero > 255) {
+        return Err(in_key("convnet.zeros", Error::format(format!("expected {} bytes", scales.len()))));
+    }
+    let quants = scales.into_iter().zip(zeros);
+    let quants = quants.map(|(scale, zero)| (scale != 0.0).then_some(Quant { scale, zero: zero as u8 })).collect();
+    let outputs = keys.u32s("convnet.outputs")?.into_iter().map(|x| x as usize).collect();
+    Program::new(Shape::new(h as usize, w as usize, c as usize), ops, quants, outputs)
+        .map_err(|e| in_key("convnet.program", e))
+}
