@@ -305,7 +305,10 @@ fn tile<S: Simd, E: Element, const V: usize, const C: usize>(
     count: usize,
 ) {
     let mut sums: [[E::Sum<S>; C]; V] = from_fn(|v| [E::start(s, job.start, channel + v * S::LANES); C]);
-    let blocks: [&[Step]; V] = from_fn(|v| &weights[v * S::LANES / BLOCK * per_block..][..per_block]);
+    let mut blocks = [weights; V];
+    for (v, block) in blocks.iter_mut().enumerate() {
+        *block = &weights[v * S::LANES / BLOCK * per_block..][..per_block];
+    }
     for segment in job.segments.iter() {
         let steps = segment.steps;
         let x: [&[E::Piece]; C] = from_fn(|c| {
@@ -349,7 +352,15 @@ fn tile<S: Simd, E: Element, const V: usize, const C: usize>(
 #[inline(always)]
 pub(super) fn write<S: Simd>(s: S, out: &mut Out, at: usize, results: &[f32]) {
     match out {
-        Out::F32(out) => out[at..at + results.len()].copy_from_slice(results),
+        Out::F32(out) => {
+            let out = &mut out[at..at + results.len()];
+            let mut outs = out.chunks_exact_mut(S::LANES);
+            let mut vectors = results.chunks_exact(S::LANES);
+            for (x, out) in (&mut vectors).zip(&mut outs) {
+                s.store(s.load(x), out);
+            }
+            outs.into_remainder().copy_from_slice(vectors.remainder());
+        }
         Out::U8 { bytes, inverse, zero } => narrow(s, results, *inverse, *zero, &mut bytes[at..at + results.len()]),
     }
 }

@@ -8,7 +8,6 @@
 use super::activation::{self, Activation};
 use super::conv::{BLOCK, Element, Out, Sweep, write};
 use super::simd::Simd;
-use std::array::from_fn;
 use std::ops::Range;
 
 /// A depthwise convolution, or some rows of it.
@@ -125,16 +124,16 @@ fn finish<S: Simd, const P: usize>(
 ) {
     let (lines, straight) = then.lines();
     let mut results = [[0.0; BLOCK]; P];
-    for (sum, results) in sums.into_iter().zip(&mut results) {
-        s.store(lines.apply(s, sum), results);
+    for p in 0..P {
+        s.store(lines.apply(s, sums[p]), &mut results[p]);
     }
     if !straight {
         activation::apply(s, then, results.as_flattened_mut());
     }
-    for (p, results) in results.iter().enumerate() {
+    for p in 0..P {
         let (at, left) = place(p);
         if left > 0 {
-            write(s, out, at, &results[..left.min(S::LANES)]);
+            write(s, out, at, &results[p][..left.min(S::LANES)]);
         }
     }
 }
@@ -203,24 +202,26 @@ pub(crate) struct Rows {
     held: Vec<usize>,
     /// `[slot][quad][channel][4]`; the last slot stands for what is outside of the map.
     bytes: Vec<u8>,
+    /// Bytes of a slot.
     slot: usize,
+    /// A pixel outside of the map.
+    outside: Vec<u8>,
+    /// Where the rows that an output row meets begin.
+    met: Vec<usize>,
 }
 
 const NO_ROW: usize = usize::MAX;
 
 impl Rows {
-    /// Forgets all rows, and sets their sizes.
-    fn reset(&mut self, slots: usize, slot: usize, outside: u8) {
+    /// Forgets all rows, and sets their number and size.
+    fn reset(&mut self, slots: usize, slot: usize, padded: usize, zero: u8, flip: u8) {
         self.slot = slot;
         self.held.clear();
         self.held.resize(slots, NO_ROW);
         self.bytes.resize((slots + 1) * slot, 0);
-        self.bytes[slots * slot..].fill(outside);
-    }
-
-    fn row(&self, row: Option<usize>) -> &[u8] {
-        let slots = self.held.len();
-        &self.bytes[row.map_or(slots, |row| row % slots) * self.slot..][..self.slot]
+        self.bytes[slots * slot..].fill(zero ^ flip);
+        self.outside.clear();
+        self.outside.resize(padded, zero);
     }
 }
 
@@ -228,77 +229,82 @@ impl Rows {
 #[inline(always)]
 pub(super) fn bytes<S: Simd, const KW: usize, const STEP: usize>(s: S, job: &mut Depthwise<u8>) {
     let Depthwise { sweep, x, channels, filter, bias, then, rows: range, out, out_pixel } = job;
-    let Filter::U8 { quads, zero, start, scale, rows } = filter else {
-        unreachable!("maps of bytes have such weights")
-    };
+    let Filter::U8 { quads, zero, start, scale, rows } = filter else { unreachable!("bytes have such weights") };
     let (sweep, channels) = (*sweep, *channels);
-    let stride = if STEP > 0 { STEP } else { sweep.stride[1] };
-    let (phases, per_phase) = if STEP > 0 { (phases(STEP), 0) } else { (quads.phases, quads.per_phase) };
-    let reach = if KW > 0 { KW - 1 } else { (sweep.kernel[1] - 1) * sweep.dilation[1] };
-    let _ = per_phase;
+    let (reach, stride) =
+        if KW > 0 { (KW - 1, STEP) } else { ((sweep.kernel[1] - 1) * sweep.dilation[1], sweep.stride[1]) };
+    let phases = phases(stride);
+    let quad = quads.padded * 4;
 
     let groups = sweep.out_width.div_ceil(phases);
-    let step_quads = phases * stride / 4;
-    let last_quad =
-        (groups - 1) * step_quads + (0..phases).map(|p| p * stride / 4 + quads_of(p, stride, reach)).max().unwrap_or(1);
+    let group_bytes = phases * stride / 4 * quad;
+    let last = (0..phases).map(|phase| phase * stride / 4 + quads_of(phase, stride, reach)).max().unwrap_or(1);
     let slots = (sweep.kernel[0] - 1) * sweep.dilation[0] + 1;
-    rows.reset(slots, last_quad * quads.padded * 4, *zero ^ 0x80 ^ S::FLIP);
+    rows.reset(slots, (groups - 1) * group_bytes + last * quad, quads.padded, *zero, 0x80 ^ S::FLIP);
     for y in range.clone() {
+        rows.met.clear();
         for ky in 0..sweep.kernel[0] {
-            let Some(row) = sweep.at(0, y, ky) else { continue };
-            if rows.held[row % slots] != row {
-                rows.held[row % slots] = row;
-                let to = &mut rows.bytes[row % slots * rows.slot..][..rows.slot];
-                interleave::<S>(sweep, x, channels, *zero, row, quads.padded, to);
-            }
+            let slot = match sweep.at(0, y, ky) {
+                None => slots,
+                Some(row) => {
+                    if rows.held[row % slots] != row {
+                        rows.held[row % slots] = row;
+                        let to = &mut rows.bytes[row % slots * rows.slot..][..rows.slot];
+                        interleave(s, sweep, &x[row * sweep.size[1] * sweep.pixel..], &rows.outside, to);
+                    }
+                    row % slots
+                }
+            };
+            rows.met.push(slot * rows.slot);
         }
         for group in 0..groups {
+            let first = group * phases;
+            let inside = phases.min(sweep.out_width - first);
             for channel in (0..channels).step_by(S::LANES) {
                 let mut sums = [s.load_i32(&start[channel..]); 4];
-                for ky in 0..sweep.kernel[0] {
-                    let row = rows.row(sweep.at(0, y, ky));
-                    let row = &row[(group * step_quads * quads.padded + channel) * 4..];
-                    let w = &quads.weights[(ky * quads.phases * quads.per_phase * quads.padded + channel) * 4..];
-                    for (phase, sum) in sums.iter_mut().enumerate().take(phases) {
-                        for quad in 0..quads_of(phase, stride, reach) {
-                            let x = s.load_bytes(&row[(phase * stride / 4 + quad) * quads.padded * 4..]);
-                            let w = s.load_bytes(&w[(phase * quads.per_phase + quad) * quads.padded * 4..]);
-                            *sum = s.dot_flipped(*sum, x, w);
+                for (ky, &row) in rows.met.iter().enumerate() {
+                    let row = &rows.bytes[row + group * group_bytes + channel * 4..];
+                    let w = &quads.weights[ky * quads.phases * quads.per_phase * quad + channel * 4..];
+                    for phase in 0..phases {
+                        for i in 0..quads_of(phase, stride, reach) {
+                            let x = s.load_bytes(&row[(phase * stride / 4 + i) * quad..]);
+                            let w = s.load_bytes(&w[(phase * quads.per_phase + i) * quad..]);
+                            sums[phase] = s.dot_flipped(sums[phase], x, w);
                         }
                     }
                 }
                 let (bias, scale) = (s.load(&bias[channel..]), s.load(&scale[channel..]));
-                let sums = sums.map(|sum| s.mul_add(s.to_f32(sum), scale, bias));
-                let first = group * phases;
-                finish(s, *then, out, sums, |p| {
-                    let inside = p < phases && first + p < sweep.out_width;
-                    let at = ((y - range.start) * sweep.out_width + first + p) * *out_pixel + channel;
-                    (at, if inside { channels - channel } else { 0 })
+                let mut results = [bias; 4];
+                for phase in 0..4 {
+                    results[phase] = s.mul_add(s.to_f32(sums[phase]), scale, bias);
+                }
+                let at = ((y - range.start) * sweep.out_width + first) * *out_pixel + channel;
+                finish(s, *then, out, results, |p| {
+                    (at + p * *out_pixel, if p < inside { channels - channel } else { 0 })
                 });
             }
         }
     }
 }
 
-/// Interleaves one row of the map: `out[quad][channel][i]` is padded pixel `4 × quad + i`.
+/// Interleaves a row of the map: `out[quad][channel][i]` is padded pixel `4 × quad + i`.
 #[inline(always)]
-fn interleave<S: Simd>(sweep: &Sweep, x: &[u8], channels: usize, zero: u8, row: usize, padded: usize, out: &mut [u8]) {
-    let flip = 0x80 ^ S::FLIP;
+fn interleave<S: Simd>(s: S, sweep: &Sweep, row: &[u8], outside: &[u8], out: &mut [u8]) {
+    let padded = outside.len();
     for (quad, out) in out.chunks_exact_mut(padded * 4).enumerate() {
-        let pixels: [Option<&[u8]>; 4] = from_fn(|i| {
-            let column = (4 * quad + i).checked_sub(sweep.pads[1]).filter(|&column| column < sweep.size[1])?;
-            Some(&x[(row * sweep.size[1] + column) * sweep.pixel..][..channels])
-        });
-        let out = &mut out.as_chunks_mut::<4>().0[..channels];
-        if let [Some(a), Some(b), Some(c), Some(d)] = pixels {
-            let (a, b, c, d) = (&a[..channels], &b[..channels], &c[..channels], &d[..channels]);
-            for i in 0..channels {
-                out[i] = [a[i] ^ flip, b[i] ^ flip, c[i] ^ flip, d[i] ^ flip];
+        let mut pixels = [outside; 4];
+        for (i, pixel) in pixels.iter_mut().enumerate() {
+            let column = (4 * quad + i).wrapping_sub(sweep.pads[1]);
+            if column < sweep.size[1] {
+                *pixel = &row[column * sweep.pixel..][..padded];
             }
-        } else {
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = pixels.map(|pixel| pixel.map_or(zero, |pixel| pixel[i]) ^ flip);
+        }
+        for channel in (0..padded).step_by(S::LANES) {
+            let mut four = [outside; 4];
+            for i in 0..4 {
+                four[i] = &pixels[i][channel..];
             }
+            s.store_bytes(s.flip(s.interleave(four)), &mut out[channel * 4..]);
         }
     }
 }
