@@ -23,7 +23,8 @@
 //! 4. [`kernels`]: the hot loops, written once over small vector traits and instantiated per instruction set.
 //! 5. [`nets`]: whole forward passes over mapped weights; `nets::decoder` reads from top to bottom.
 //! 6. [`text`]: tokenizers, chat templates, sampling.
-//! 7. [`Model`] and [`Chat`]: what most programs need, and nothing else.
+//! 7. `image` (a feature): pictures and video frames in, boxes out.
+//! 8. [`Model`] and [`Chat`]: what most programs need, and nothing else.
 //!
 //! Files are untrusted: whatever is in one, opening it gives a model or an [`Error`] of one line.
 
@@ -31,6 +32,8 @@ pub mod bytes;
 mod chat;
 mod error;
 pub mod gguf;
+#[cfg(feature = "image")]
+pub mod image;
 pub mod kernels;
 mod model;
 pub mod nets;
