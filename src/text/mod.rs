@@ -6,6 +6,7 @@
 //! - [`Sampler`] chooses the next token; [`StopMatcher`] ends an answer at a stop string.
 
 mod bpe;
+mod charsmap;
 #[cfg(feature = "hf-tokenizer")]
 mod hf;
 mod merge;
@@ -19,6 +20,8 @@ mod stream;
 mod strftime;
 mod template;
 mod tokenizer;
+mod trie;
+mod unigram;
 mod vocab;
 
 pub use sampler::{Sampler, SamplerOptions};
