@@ -281,8 +281,9 @@ impl Tokenizer {
             if self.space_before && after_special && kind == Kind::Normal && out.get(start) == Some(&b' ') {
                 out.remove(start);
             }
-            // An unknown token stands in the middle of text.
-            after_special = matches!(kind, Kind::Control | Kind::UserDefined);
+            // An unknown token stands in the middle of text; unigram's texts begin with no space at all.
+            after_special = matches!(kind, Kind::Control | Kind::UserDefined)
+                || (matches!(self.model, Model::Unigram(_)) && out.is_empty());
         }
         String::from_utf8_lossy(&out).into_owned()
     }
