@@ -8,6 +8,10 @@ use pupil::{
     text::{ChatTemplate, Message, RenderOptions, Specials, StreamDecoder, Tokenizer},
 };
 use serde_json::{Map, Value as Json};
+use vectors::base64;
+
+#[path = "vectors/base64.rs"]
+mod vectors;
 
 fn file(fill: impl FnOnce(&mut Writer)) -> Gguf {
     let mut writer = Writer::new();
@@ -74,16 +78,7 @@ fn unigram(model: &Json, charsmap: &[u8]) -> Gguf {
 }
 
 fn charsmap(model: &Json) -> Vec<u8> {
-    let digit = |c: u8| match c {
-        b'A'..=b'Z' => c - b'A',
-        b'a'..=b'z' => c - b'a' + 26,
-        b'0'..=b'9' => c - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let digits = model["charsmap"].as_str().unwrap().trim_end_matches('=').bytes();
-    let bits: Vec<u8> = digits.flat_map(|c| (0..6).rev().map(move |bit| digit(c) >> bit & 1)).collect();
-    bits.as_chunks::<8>().0.iter().map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | bit)).collect()
+    base64(model["charsmap"].as_str().unwrap())
 }
 
 /// GPT-2's character for a byte, by its definition.

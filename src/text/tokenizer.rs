@@ -283,9 +283,13 @@ impl Tokenizer {
             }
             // An unknown token stands in the middle of text; unigram's texts begin with no space at all.
             after_special = matches!(kind, Kind::Control | Kind::UserDefined)
-                || (matches!(self.model, Model::Unigram(_)) && out.is_empty());
+                || (after_special && kind == Kind::Normal && self.is_unigram() && out.is_empty());
         }
         String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn is_unigram(&self) -> bool {
+        matches!(self.model, Model::Unigram(_))
     }
 
     /// How many tokens there are.
