@@ -281,15 +281,16 @@ impl Tokenizer {
             if self.space_before && after_special && kind == Kind::Normal && out.get(start) == Some(&b' ') {
                 out.remove(start);
             }
-            // An unknown token stands in the middle of text; unigram's texts begin with no space at all.
+            // An unknown token stands in the middle of text.
             after_special = matches!(kind, Kind::Control | Kind::UserDefined)
-                || (after_special && kind == Kind::Normal && self.is_unigram() && out.is_empty());
+                || (after_special && kind == Kind::Normal && self.trims() && out.is_empty());
         }
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    fn is_unigram(&self) -> bool {
-        matches!(self.model, Model::Unigram(_))
+    /// Whether texts begin with no space, however many there are.
+    fn trims(&self) -> bool {
+        matches!(&self.model, Model::Unigram(unigram) if unigram.removes_extra_spaces())
     }
 
     /// How many tokens there are.

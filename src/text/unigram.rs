@@ -79,6 +79,10 @@ impl Unigram {
         })
     }
 
+    pub(super) fn removes_extra_spaces(&self) -> bool {
+        self.remove_extra_spaces
+    }
+
     /// Appends the ids of `text`.
     ///
     /// # Errors
