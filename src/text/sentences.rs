@@ -335,11 +335,10 @@ fn closes_soon(text: &str) -> bool {
 
 /// The word at the end of `text`, with inner stops.
 fn last_word(text: &str) -> &str {
-    let start = text.rfind(|c: char| c.is_whitespace() || is_opener(c) && c != '-' || matches!(c, '/' | '|' | ','));
-    let word = match start {
-        Some(at) => &text[at..],
-        None => text,
-    };
+    // Apostrophes and hyphens are parts of words.
+    let is_between = |c: char| is_opener(c) && !matches!(c, '\'' | '‘' | '-') || matches!(c, '/' | '|' | ',');
+    let start = text.rfind(|c: char| c.is_whitespace() || is_between(c)).unwrap_or(0);
+    let word = &text[start..];
     word.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '§')
 }
 
@@ -363,7 +362,7 @@ fn begins_sentence(text: &str) -> bool {
 /// Whether `word` ends with a letter that stands alone, as in `J`, `U.S`, `p.m` or `J.-P`.
 fn is_initial(word: &str) -> bool {
     let mut back = word.chars().rev();
-    back.next().is_some_and(char::is_alphabetic) && back.next().is_none_or(|c| !c.is_alphanumeric())
+    back.next().is_some_and(char::is_alphabetic) && back.next().is_none_or(|c| matches!(c, '.' | '-'))
         || word.ends_with("Ph.D")
 }
 
