@@ -71,7 +71,7 @@ fn unigram(model: &Json, charsmap: &[u8]) -> Gguf {
         w.key("tokenizer.ggml.model", "t5").key("tokenizer.ggml.tokens", OwnedValue::strings(&tokens));
         w.key("tokenizer.ggml.scores", &scores[..]).key("tokenizer.ggml.token_type", &kinds[..]);
         for key in ["add_space_prefix", "remove_extra_whitespaces"] {
-            w.key(&format!("tokenizer.ggml.{key}"), model[key].as_bool().unwrap());
+            w.key(format!("tokenizer.ggml.{key}"), model[key].as_bool().unwrap());
         }
         w.key("tokenizer.ggml.precompiled_charsmap", charsmap);
     })

@@ -139,7 +139,7 @@ fn strip_bullet(line: &str) -> Option<&str> {
     (after.len() < line.len() && rest.len() < after.len()).then_some(rest)
 }
 
-/// Strips numbering: `1.`, `2.3`, `4)`, `(5)`, `a)`, `(iv)`.
+/// Strips numbering: `1.`, `2.3.1`, `4)`, `(5)`, `a)`, `(iv)`.
 fn strip_number(line: &str) -> Option<&str> {
     let inner = line.strip_prefix('(').unwrap_or(line);
     let bracketed = inner.len() < line.len();

@@ -59,6 +59,7 @@ impl Unigram {
         let ids = || 0..vocab.len() as u32;
         let normal = ids().filter(|&id| vocab.kind(id) == Kind::Normal);
         let worst = normal.map(|id| scores[id as usize]).fold(f32::MAX, f32::min);
+        // Texts are cut at user-defined tokens before they get here.
         let is_piece = |id: &u32| {
             let text = vocab.text(*id);
             vocab.kind(*id) == Kind::Normal && text.len() <= MAX_PIECE && std::str::from_utf8(text).is_ok()
@@ -102,11 +103,10 @@ impl Unigram {
         let mut after_space = true;
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
-            let plain = self.plain_len(rest);
-            let (len, mut part) = match self.charsmap.prefix(rest) {
-                _ if plain > 0 => (plain, &rest[..plain]),
-                Some(rule) => rule,
-                None => (c.len_utf8(), &rest[..c.len_utf8()]),
+            let as_it_is = |len| (len, &rest[..len]);
+            let (len, mut part) = match self.plain_len(rest) {
+                0 => self.charsmap.prefix(rest).unwrap_or(as_it_is(c.len_utf8())),
+                plain => as_it_is(plain),
             };
             rest = &rest[len..];
             if self.remove_extra_spaces && after_space {
