@@ -34,6 +34,8 @@ pub mod gguf;
 pub mod kernels;
 mod model;
 pub mod nets;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod quant;
 pub mod tensor;
 pub mod text;

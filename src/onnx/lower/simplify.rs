@@ -1,0 +1,4 @@
+use crate::{error::Result, nets::convnet::weights::Draft};
+pub fn simplify(draft: Draft) -> Result<Draft> {
+    Ok(draft)
+}
