@@ -242,6 +242,37 @@ macro_rules! simd_128x2 {
                 both!($dot(acc, weights, activations))
             }
             #[inline(always)]
+            fn flip(self, x: Self::B) -> Self::B {
+                let flip = intrinsics!(vdupq_n_u8(0x80));
+                intrinsics!([veorq_u8(x[0], flip), veorq_u8(x[1], flip)])
+            }
+            #[inline(always)]
+            fn store_bytes(self, v: Self::B, out: &mut [u8]) {
+                let out = &mut out[..32];
+                store!(vst1q_u8, out, v)
+            }
+            #[inline(always)]
+            fn interleave(self, x: [&[u8]; 4]) -> Self::B {
+                let [a, b, c, d] = [&x[0][..8], &x[1][..8], &x[2][..8], &x[3][..8]];
+                intrinsics!({
+                    let pairs = |a: &[u8], b: &[u8]| {
+                        let (a, b) = (vld1_u8(a.as_ptr()), vld1_u8(b.as_ptr()));
+                        vreinterpretq_u16_u8(vcombine_u8(vzip1_u8(a, b), vzip2_u8(a, b)))
+                    };
+                    let (ab, cd) = (pairs(a, b), pairs(c, d));
+                    [vreinterpretq_u8_u16(vzip1q_u16(ab, cd)), vreinterpretq_u8_u16(vzip2q_u16(ab, cd))]
+                })
+            }
+            #[inline(always)]
+            fn load_u8(self, x: &[u8]) -> Self::I {
+                let x = &x[..8];
+                intrinsics!({
+                    let wide = vmovl_u8(vld1_u8(x.as_ptr()));
+                    let wide = [vmovl_u16(vget_low_u16(wide)), vmovl_high_u16(wide)];
+                    wide.map(|x| vreinterpretq_s32_u32(x))
+                })
+            }
+            #[inline(always)]
             fn prefetch<T>(self, x: &T, offset: usize) {
                 // A number and not a pointer: nothing that the program can see is read.
                 let at = std::ptr::from_ref(x).addr().wrapping_add(offset);
@@ -261,11 +292,6 @@ macro_rules! simd_128x2 {
             #[inline(always)]
             fn splat_byte(self, x: u8) -> Self::B {
                 intrinsics!([vdupq_n_u8(x); 2])
-            }
-            #[inline(always)]
-            fn store_bytes(self, v: Self::B, out: &mut [u8]) {
-                let out = &mut out[..32];
-                store!(vst1q_u8, out, v)
             }
             #[inline(always)]
             fn and(self, a: Self::B, b: Self::B) -> Self::B {

@@ -143,6 +143,22 @@ impl Simd for Portable {
         self.dot(acc, weights, activations)
     }
     #[inline(always)]
+    fn flip(self, x: [u8; 32]) -> [u8; 32] {
+        x.map(|x| x ^ 0x80)
+    }
+    #[inline(always)]
+    fn store_bytes(self, v: [u8; 32], out: &mut [u8]) {
+        *out.first_chunk_mut().expect("32 bytes") = v;
+    }
+    #[inline(always)]
+    fn interleave(self, x: [&[u8]; 4]) -> [u8; 32] {
+        from_fn(|i| x[i % 4][i / 4])
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8]) -> [i32; 8] {
+        x.first_chunk::<8>().expect("8 bytes").map(i32::from)
+    }
+    #[inline(always)]
     fn prefetch<T>(self, _: &T, _: usize) {}
 }
 
@@ -158,10 +174,6 @@ impl Blocks for Portable {
     #[inline(always)]
     fn splat_byte(self, x: u8) -> [u8; 32] {
         [x; 32]
-    }
-    #[inline(always)]
-    fn store_bytes(self, v: [u8; 32], out: &mut [u8]) {
-        *out.first_chunk_mut().expect("32 bytes") = v;
     }
     #[inline(always)]
     fn and(self, a: [u8; 32], b: [u8; 32]) -> [u8; 32] {

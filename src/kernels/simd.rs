@@ -65,6 +65,13 @@ pub(crate) trait Simd: Copy {
     fn dot(self, acc: Self::I, weights: Self::B, activations: Self::B) -> Self::I;
     /// The same for signed weights, XORed with `FLIP` in the panel: the caller takes the surplus of `FLIP` off.
     fn dot_flipped(self, acc: Self::I, weights: Self::B, activations: Self::B) -> Self::I;
+    /// Unsigned bytes as the first factor of [`Simd::dot_flipped`]: XORed with `0x80` where `FLIP` is 0.
+    fn flip(self, x: Self::B) -> Self::B;
+    /// The first `LANES` bytes of each slice: a byte of the first, one of the second, the third and the fourth, and so on.
+    fn interleave(self, x: [&[u8]; 4]) -> Self::B;
+    fn store_bytes(self, v: Self::B, out: &mut [u8]);
+    /// `LANES` unsigned bytes, widened.
+    fn load_u8(self, x: &[u8]) -> Self::I;
 
     /// Asks for the cache line `offset` bytes after `x`, which need not exist.
     fn prefetch<T>(self, x: &T, offset: usize);
@@ -77,7 +84,6 @@ pub(crate) trait Blocks: Simd {
     /// `low` in lanes 0 to 3, `high` in lanes 4 to 7.
     fn splat_pair(self, low: f32, high: f32) -> Self::F;
     fn splat_byte(self, x: u8) -> Self::B;
-    fn store_bytes(self, v: Self::B, out: &mut [u8]);
     fn and(self, a: Self::B, b: Self::B) -> Self::B;
     fn or(self, a: Self::B, b: Self::B) -> Self::B;
     fn xor(self, a: Self::B, b: Self::B) -> Self::B;

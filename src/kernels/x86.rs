@@ -177,6 +177,29 @@ macro_rules! simd_256 {
                 intrinsics!($dot_flipped(acc, weights, activations))
             }
             #[inline(always)]
+            fn flip(self, x: __m256i) -> __m256i {
+                if $flip == 0 { intrinsics!(_mm256_xor_si256(x, _mm256_set1_epi8(-128))) } else { x }
+            }
+            #[inline(always)]
+            fn store_bytes(self, v: __m256i, out: &mut [u8]) {
+                let out = &mut out[..32];
+                intrinsics!(_mm256_storeu_si256(out.as_mut_ptr().cast(), v))
+            }
+            #[inline(always)]
+            fn interleave(self, x: [&[u8]; 4]) -> __m256i {
+                let [a, b, c, d] = [&x[0][..8], &x[1][..8], &x[2][..8], &x[3][..8]];
+                intrinsics!({
+                    let ab = _mm_unpacklo_epi8(_mm_loadl_epi64(a.as_ptr().cast()), _mm_loadl_epi64(b.as_ptr().cast()));
+                    let cd = _mm_unpacklo_epi8(_mm_loadl_epi64(c.as_ptr().cast()), _mm_loadl_epi64(d.as_ptr().cast()));
+                    _mm256_set_m128i(_mm_unpackhi_epi16(ab, cd), _mm_unpacklo_epi16(ab, cd))
+                })
+            }
+            #[inline(always)]
+            fn load_u8(self, x: &[u8]) -> __m256i {
+                let x = &x[..8];
+                intrinsics!(_mm256_cvtepu8_epi32(_mm_loadl_epi64(x.as_ptr().cast())))
+            }
+            #[inline(always)]
             fn prefetch<T>(self, x: &T, offset: usize) {
                 intrinsics!(_mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).wrapping_byte_add(offset).cast()))
             }
@@ -194,11 +217,6 @@ macro_rules! simd_256 {
             #[inline(always)]
             fn splat_byte(self, x: u8) -> __m256i {
                 intrinsics!(_mm256_set1_epi8(x as i8))
-            }
-            #[inline(always)]
-            fn store_bytes(self, v: __m256i, out: &mut [u8]) {
-                let out = &mut out[..32];
-                intrinsics!(_mm256_storeu_si256(out.as_mut_ptr().cast(), v))
             }
             #[inline(always)]
             fn and(self, a: __m256i, b: __m256i) -> __m256i {
@@ -441,6 +459,35 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn dot_flipped(self, acc: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
         self.dot(acc, weights, activations)
+    }
+    #[inline(always)]
+    fn flip(self, x: __m512i) -> __m512i {
+        x
+    }
+    #[inline(always)]
+    fn interleave(self, x: [&[u8]; 4]) -> __m512i {
+        let [a, b, c, d] = [&x[0][..16], &x[1][..16], &x[2][..16], &x[3][..16]];
+        intrinsics!({
+            let [a, b] = [_mm_loadu_si128(a.as_ptr().cast()), _mm_loadu_si128(b.as_ptr().cast())];
+            let [c, d] = [_mm_loadu_si128(c.as_ptr().cast()), _mm_loadu_si128(d.as_ptr().cast())];
+            // a0 b0 a1 b1 … as one vector of 32 bytes, and so on.
+            let ab = _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b));
+            let cd = _mm256_set_m128i(_mm_unpackhi_epi8(c, d), _mm_unpacklo_epi8(c, d));
+            let low = _mm512_castsi256_si512(_mm256_unpacklo_epi16(ab, cd));
+            let both = _mm512_inserti64x4::<1>(low, _mm256_unpackhi_epi16(ab, cd));
+            // Halves of 16 bytes lie in the order 0, 2, 1, 3.
+            _mm512_shuffle_i64x2::<0b11_01_10_00>(both, both)
+        })
+    }
+    #[inline(always)]
+    fn store_bytes(self, v: __m512i, out: &mut [u8]) {
+        let out = &mut out[..64];
+        intrinsics!(_mm512_storeu_si512(out.as_mut_ptr().cast(), v))
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8]) -> __m512i {
+        let x = &x[..16];
+        intrinsics!(_mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast())))
     }
     #[inline(always)]
     fn prefetch<T>(self, x: &T, offset: usize) {
