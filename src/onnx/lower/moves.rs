@@ -106,12 +106,7 @@ impl Lowering<'_> {
             return Ok(x);
         }
         if x.axes[part.axis].len() != 1 {
-            let mut order = x.axis_order();
-            if order.iter().any(|&axis| !x.axes[axis].is_sorted())
-                || x.atoms_of(&order) != (0..x.atoms.len()).collect::<Vec<_>>()
-            {
-                order.sort_unstable();
-            }
+            let order = x.axis_order();
             let value = self.builder.order(&x, &x.atoms_of(&order), self.builder.shapes[x.value])?;
             x = View::new(value, &x.dims(), &order);
         }
