@@ -242,6 +242,20 @@ macro_rules! simd_128x2 {
                 both!($dot(acc, weights, activations))
             }
             #[inline(always)]
+            fn flip(self, x: Self::B) -> Self::B {
+                let flip = intrinsics!(vdupq_n_u8(0x80));
+                intrinsics!([veorq_u8(x[0], flip), veorq_u8(x[1], flip)])
+            }
+            #[inline(always)]
+            fn load_u8(self, x: &[u8]) -> Self::I {
+                let x = &x[..8];
+                intrinsics!({
+                    let wide = vmovl_u8(vld1_u8(x.as_ptr()));
+                    let wide = [vmovl_u16(vget_low_u16(wide)), vmovl_high_u16(wide)];
+                    wide.map(|x| vreinterpretq_s32_u32(x))
+                })
+            }
+            #[inline(always)]
             fn prefetch<T>(self, x: &T, offset: usize) {
                 // A number and not a pointer: nothing that the program can see is read.
                 let at = std::ptr::from_ref(x).addr().wrapping_add(offset);

@@ -9,6 +9,8 @@
 //! | `gemv` | rows × one token: decoding |
 //! | `panel`, `gemm` | panels of rows × tiles of tokens: prefill |
 //! | `ops` | norms, softmax, rotary embedding, attention's two halves |
+//! | `conv`, `depthwise` | convolutions over maps of f32 and of bytes |
+//! | `activation`, `maps` | what else is done with maps |
 //!
 //! Bodies are written once; the `table!` macro instantiates them per instruction set, inside functions that carry
 //! its `#[target_feature]`. [`Kernels::get`] picks a table once, from what the CPU has.
@@ -42,11 +44,15 @@ macro_rules! intrinsics {
     }};
 }
 
+mod activation;
 #[cfg(target_arch = "aarch64")]
 mod arm;
+mod conv;
+mod depthwise;
 mod formats;
 mod gemm;
 mod gemv;
+mod maps;
 mod ops;
 mod panel;
 mod portable;
@@ -57,6 +63,10 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use activation::Activation;
+pub(crate) use conv::{BLOCK, Dense, Element, Out, Segment, Step, Sweep};
+pub(crate) use depthwise::{Depthwise, Filter, Quads, Rows};
+pub use maps::Arithmetic;
 pub use ops::KEYS;
 pub use panel::Panel;
 pub use tile::Tile;
@@ -83,6 +93,10 @@ pub struct Kernels {
     pub query_width: usize,
     /// Tokens in a [`Tile`] for matrix-matrix products.
     pub tile_width: usize,
+    /// Output pixels that a dense convolution computes at once.
+    pub conv_pixels: usize,
+    /// Whether bytes are multiplied as signed ones, after 128 was taken off: what the sums' starts have to make up for.
+    pub flips: bool,
     detected: fn() -> bool,
     gemv: unsafe fn(DType, &[u8], &Tile, &mut [f32]),
     unpack: unsafe fn(DType, &[u8], usize, &mut Panel),
@@ -96,6 +110,18 @@ pub struct Kernels {
     mix: unsafe fn(usize, &[f32], &[f32], usize, &mut [f32]),
     widen: unsafe fn(&[[u8; 2]], &mut [f32]),
     rope: unsafe fn(&mut [f32], &[f32], &[f32], bool),
+    dense_floats: unsafe fn(&mut Dense<'_, f32>),
+    dense_bytes: unsafe fn(&mut Dense<'_, u8>),
+    depthwise_floats: unsafe fn(&mut Depthwise<'_, f32>),
+    depthwise_bytes: unsafe fn(&mut Depthwise<'_, u8>),
+    activate: unsafe fn(Activation, &mut [f32]),
+    narrow: unsafe fn(&[f32], f32, f32, &mut [u8]),
+    widen_bytes: unsafe fn(&[u8], f32, f32, &mut [f32]),
+    combine: unsafe fn(Arithmetic, &mut [f32], &[f32]),
+    maximum_floats: unsafe fn(&mut [f32], &[f32]),
+    maximum_bytes: unsafe fn(&mut [u8], &[u8]),
+    lerp: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    softmax_row: unsafe fn(&mut [f32]),
 }
 
 /// Instantiates all kernels for one instruction set: `$wide` is the type for numbers, `$blocks` the one that reads
@@ -103,12 +129,14 @@ pub struct Kernels {
 /// as many as the registers hold.
 macro_rules! table {
     ($module:ident, $isa:literal, wide: $wide:expr, $wide_type:ty, blocks: $blocks:expr, $blocks_type:ty,
-     features: [$($feature:tt)*], vectors: $vectors:literal, tokens: $tokens:literal) => {
+     features: [$($feature:tt)*], vectors: $vectors:literal, tokens: $tokens:literal, pixels: $pixels:literal) => {
         mod $module {
             use super::*;
             use super::{formats::*, simd::Simd};
 
             const ROWS: usize = $vectors * <$wide_type as Simd>::LANES;
+            /// Vectors that make up one block of output channels, or two blocks where a vector holds one.
+            const WIDE: usize = 2;
 
             table!(@functions [$($feature)*] {
                 fn gemv(dtype: DType, rows: &[u8], x: &Tile, out: &mut [f32]) {
@@ -196,6 +224,40 @@ macro_rules! table {
                 fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], halves: bool) {
                     ops::rope(head, cos, sin, halves)
                 }
+                fn dense_floats(job: &mut Dense<'_, f32>) { conv::dense::<_, f32, WIDE, $pixels>($wide, job) }
+                fn dense_bytes(job: &mut Dense<'_, u8>) { conv::dense::<_, u8, WIDE, $pixels>($wide, job) }
+                fn depthwise_floats(job: &mut Depthwise<'_, f32>) {
+                    let s = $wide;
+                    match job.sweep.along_rows() {
+                        (3, 1) => depthwise::floats::<_, 3, 1, 4>(s, job),
+                        (3, 2) => depthwise::floats::<_, 3, 2, 4>(s, job),
+                        (5, 1) => depthwise::floats::<_, 5, 1, 4>(s, job),
+                        (5, 2) => depthwise::floats::<_, 5, 2, 4>(s, job),
+                        _ => depthwise::floats::<_, 0, 0, 2>(s, job),
+                    }
+                }
+                fn depthwise_bytes(job: &mut Depthwise<'_, u8>) {
+                    let s = $wide;
+                    match job.sweep.along_rows() {
+                        (3, 1) => depthwise::bytes::<_, 3, 1>(s, job),
+                        (3, 2) => depthwise::bytes::<_, 3, 2>(s, job),
+                        (5, 1) => depthwise::bytes::<_, 5, 1>(s, job),
+                        (5, 2) => depthwise::bytes::<_, 5, 2>(s, job),
+                        _ => depthwise::bytes::<_, 0, 0>(s, job),
+                    }
+                }
+                fn activate(activation: Activation, x: &mut [f32]) { activation::apply($wide, activation, x) }
+                fn narrow(x: &[f32], inverse: f32, zero: f32, out: &mut [u8]) {
+                    conv::narrow($wide, x, inverse, zero, out)
+                }
+                fn widen_bytes(x: &[u8], scale: f32, zero: f32, out: &mut [f32]) {
+                    conv::widen($wide, x, scale, zero, out)
+                }
+                fn combine(with: Arithmetic, x: &mut [f32], y: &[f32]) { maps::combine(with, x, y) }
+                fn maximum_floats(x: &mut [f32], y: &[f32]) { maps::maximum(x, y) }
+                fn maximum_bytes(x: &mut [u8], y: &[u8]) { maps::maximum(x, y) }
+                fn lerp(a: &[f32], b: &[f32], weight: f32, out: &mut [f32]) { maps::lerp(a, b, weight, out) }
+                fn softmax_row(x: &mut [f32]) { maps::softmax($wide, x) }
             });
 
             pub(super) static TABLE: Kernels = Kernels {
@@ -205,6 +267,10 @@ macro_rules! table {
                 tile_width: $tokens,
                 detected: table!(@detected $($feature)*),
                 gemv, unpack, gemm, fill, rms_norm, swiglu, add, softmax, scores, mix, widen, rope,
+                dense_floats, dense_bytes, depthwise_floats, depthwise_bytes, activate, narrow, widen_bytes, combine,
+                maximum_floats, maximum_bytes, lerp, softmax_row,
+                conv_pixels: $pixels,
+                flips: <$wide_type as Simd>::FLIP == 0,
             };
         }
     };
@@ -234,24 +300,24 @@ macro_rules! proof {
 }
 
 table!(plain, "portable", wide: portable::Portable, portable::Portable, blocks: portable::Portable, portable::Portable,
-    features: [], vectors: 1, tokens: 4);
+    features: [], vectors: 1, tokens: 4, pixels: 4);
 #[cfg(target_arch = "x86_64")]
 table!(avx2, "avx2", wide: proof!(x86::Avx2), x86::Avx2, blocks: proof!(x86::Avx2), x86::Avx2,
-    features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4);
+    features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4, pixels: 6);
 #[cfg(target_arch = "x86_64")]
 table!(avxvnni, "avxvnni", wide: proof!(x86::AvxVnni), x86::AvxVnni, blocks: proof!(x86::AvxVnni), x86::AvxVnni,
-    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6);
+    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6, pixels: 6);
 #[cfg(target_arch = "x86_64")]
 table!(avx512, "avx512", wide: proof!(x86::Avx512), x86::Avx512, blocks: proof!(x86::Avx512Half), x86::Avx512Half,
-    features: ["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni"], vectors: 2, tokens: 6);
+    features: ["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni"], vectors: 2, tokens: 6, pixels: 12);
 // Of the 32 registers, 24 hold sums either way. Without the dot instruction, products need some; with it, more rows save
 // broadcasts.
 #[cfg(target_arch = "aarch64")]
 table!(neon, "neon", wide: proof!(arm::Neon), arm::Neon, blocks: proof!(arm::Neon), arm::Neon,
-    features: ["neon"], vectors: 1, tokens: 6);
+    features: ["neon"], vectors: 1, tokens: 6, pixels: 6);
 #[cfg(target_arch = "aarch64")]
 table!(dotprod, "dotprod", wide: proof!(arm::Dotprod), arm::Dotprod, blocks: proof!(arm::Dotprod), arm::Dotprod,
-    features: ["neon" "dotprod"], vectors: 2, tokens: 3);
+    features: ["neon" "dotprod"], vectors: 2, tokens: 3, pixels: 6);
 
 /// All tables compiled in, from the plainest to the fastest.
 static TABLES: &[&Kernels] = &[
@@ -382,5 +448,74 @@ impl Kernels {
     pub fn rope(&self, head: &mut [f32], cos: &[f32], sin: &[f32], halves: bool) {
         assert!(cos.len() == sin.len() && head.len() >= 2 * cos.len());
         call!(self.rope, head, cos, sin, halves);
+    }
+
+    /// One group of a dense convolution, or part of its pixels, over a map of f32.
+    pub(crate) fn dense_floats(&self, job: &mut Dense<'_, f32>) {
+        job.check(0, 1);
+        call!(self.dense_floats, job);
+    }
+
+    /// The same over a map of bytes. `start` has `−z × Σ weights`, where `z` is the byte that stands for 0 or, if this
+    /// table [flips](Self::flips) them, 128 less.
+    pub(crate) fn dense_bytes(&self, job: &mut Dense<'_, u8>) {
+        job.check(job.bias.len(), 4);
+        call!(self.dense_bytes, job);
+    }
+
+    /// A depthwise convolution, or some of its rows, over a map of f32.
+    pub(crate) fn depthwise_floats(&self, job: &mut Depthwise<'_, f32>) {
+        call!(self.depthwise_floats, job);
+    }
+
+    /// The same over a map of bytes; `start` is as for [`dense_bytes`](Self::dense_bytes).
+    pub(crate) fn depthwise_bytes(&self, job: &mut Depthwise<'_, u8>) {
+        call!(self.depthwise_bytes, job);
+    }
+
+    /// Applies an activation to every element.
+    pub fn activate(&self, activation: Activation, x: &mut [f32]) {
+        call!(self.activate, activation, x);
+    }
+
+    /// `out = round(x × inverse + zero)`, at least 0 and at most 255.
+    pub fn narrow(&self, x: &[f32], inverse: f32, zero: f32, out: &mut [u8]) {
+        assert_eq!(x.len(), out.len());
+        call!(self.narrow, x, inverse, zero, out);
+    }
+
+    /// `out = (x − zero) × scale`
+    pub fn widen_bytes(&self, x: &[u8], scale: f32, zero: f32, out: &mut [f32]) {
+        assert_eq!(x.len(), out.len());
+        call!(self.widen_bytes, x, scale, zero, out);
+    }
+
+    /// `x = x ∘ y`, where `y` has as many elements or one.
+    pub fn combine(&self, with: Arithmetic, x: &mut [f32], y: &[f32]) {
+        assert!(y.len() == x.len() || y.len() == 1);
+        call!(self.combine, with, x, y);
+    }
+
+    /// `x = max(x, y)`
+    pub fn maximum_floats(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len());
+        call!(self.maximum_floats, x, y);
+    }
+
+    /// `x = max(x, y)`
+    pub fn maximum_bytes(&self, x: &mut [u8], y: &[u8]) {
+        assert_eq!(x.len(), y.len());
+        call!(self.maximum_bytes, x, y);
+    }
+
+    /// `out = a + (b − a) × weight`
+    pub fn lerp(&self, a: &[f32], b: &[f32], weight: f32, out: &mut [f32]) {
+        assert!(a.len() == out.len() && b.len() == out.len());
+        call!(self.lerp, a, b, weight, out);
+    }
+
+    /// Softmax over all of `x`.
+    pub fn softmax_row(&self, x: &mut [f32]) {
+        call!(self.softmax_row, x);
     }
 }

@@ -5,7 +5,7 @@ use super::simd::Simd;
 /// `eˣ`, to about 2 units in the last place, by `2ⁿ × P(r)` with `x = n ln 2 + r` and the Taylor polynomial of degree 7
 /// on `|r| ≤ ln 2 / 2` (its remainder is below 6e-9). Inputs below -87 give about 1e-38, never a denormal.
 #[inline(always)]
-fn exp<S: Simd>(s: S, x: S::F) -> S::F {
+pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     let x = s.min(s.max(x, s.splat(-87.0)), s.splat(88.0));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     let nf = s.to_f32(n);

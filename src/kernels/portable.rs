@@ -143,6 +143,14 @@ impl Simd for Portable {
         self.dot(acc, weights, activations)
     }
     #[inline(always)]
+    fn flip(self, x: [u8; 32]) -> [u8; 32] {
+        x.map(|x| x ^ 0x80)
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8]) -> [i32; 8] {
+        x.first_chunk::<8>().expect("8 bytes").map(i32::from)
+    }
+    #[inline(always)]
     fn prefetch<T>(self, _: &T, _: usize) {}
 }
 

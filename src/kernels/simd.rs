@@ -65,6 +65,10 @@ pub(crate) trait Simd: Copy {
     fn dot(self, acc: Self::I, weights: Self::B, activations: Self::B) -> Self::I;
     /// The same for signed weights, XORed with `FLIP` in the panel: the caller takes the surplus of `FLIP` off.
     fn dot_flipped(self, acc: Self::I, weights: Self::B, activations: Self::B) -> Self::I;
+    /// Unsigned bytes as the first factor of [`Simd::dot_flipped`]: XORed with `0x80` where `FLIP` is 0.
+    fn flip(self, x: Self::B) -> Self::B;
+    /// `LANES` unsigned bytes, widened.
+    fn load_u8(self, x: &[u8]) -> Self::I;
 
     /// Asks for the cache line `offset` bytes after `x`, which need not exist.
     fn prefetch<T>(self, x: &T, offset: usize);

@@ -177,6 +177,15 @@ macro_rules! simd_256 {
                 intrinsics!($dot_flipped(acc, weights, activations))
             }
             #[inline(always)]
+            fn flip(self, x: __m256i) -> __m256i {
+                if $flip == 0 { intrinsics!(_mm256_xor_si256(x, _mm256_set1_epi8(-128))) } else { x }
+            }
+            #[inline(always)]
+            fn load_u8(self, x: &[u8]) -> __m256i {
+                let x = &x[..8];
+                intrinsics!(_mm256_cvtepu8_epi32(_mm_loadl_epi64(x.as_ptr().cast())))
+            }
+            #[inline(always)]
             fn prefetch<T>(self, x: &T, offset: usize) {
                 intrinsics!(_mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).wrapping_byte_add(offset).cast()))
             }
@@ -441,6 +450,15 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn dot_flipped(self, acc: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
         self.dot(acc, weights, activations)
+    }
+    #[inline(always)]
+    fn flip(self, x: __m512i) -> __m512i {
+        x
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8]) -> __m512i {
+        let x = &x[..16];
+        intrinsics!(_mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast())))
     }
     #[inline(always)]
     fn prefetch<T>(self, x: &T, offset: usize) {

@@ -4,12 +4,19 @@
 //! |---|---|
 //! | [`program`] | the operations, as a file lists them, and their checks |
 //! | [`weights`] | how convolution weights lie in a file |
-//! | [`Session`] | planned memory, and the pass over the operations |
+//! | [`Session`] | the pass over the operations |
+//! | `plan` | where values live |
+//! | `layer`, `maps` | convolutions, and everything else |
 //! | [`reference`] | what each operation means: the oracle |
 
+mod layer;
+mod maps;
+mod plan;
 pub mod program;
 pub mod reference;
 mod session;
+#[cfg(test)]
+mod tests;
 pub mod weights;
 
 pub use session::Session;
@@ -41,7 +48,14 @@ impl ConvNet {
             filters.push(match op {
                 Op::Conv { x, name, .. } => {
                     let shape = FilterShape::of(op, program.shapes()[*x].c).expect("a convolution");
-                    Some(Loaded::load(file, name, shape)?)
+                    let filter = Loaded::load(file, name, shape)?;
+                    if filter.is_integer() != program.quants()[*x].is_some() {
+                        let (file, i) = (file.name(), filters.len());
+                        let message =
+                            format!("{file}: operation {i} multiplies bytes by floats, expected both of a kind");
+                        return Err(Error::format(message));
+                    }
+                    Some(filter)
                 }
                 _ => None,
             });

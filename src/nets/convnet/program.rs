@@ -8,6 +8,7 @@
 //! Values are f32 or, where the file gives them a [`Quant`], unsigned bytes.
 
 use crate::error::{Error, Result};
+pub use crate::kernels::{Activation, Arithmetic};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -107,48 +108,6 @@ pub enum Axis {
     H,
     W,
     C,
-}
-
-/// What is applied to each element.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// `x`
-    #[default]
-    None,
-    /// `max(x, 0)`
-    Relu,
-    /// `min(max(x, low), high)`: with 0 and 6, ReLU6.
-    Clip(f32, f32),
-    /// `x` where positive, else `x` times the slope.
-    LeakyRelu(f32),
-    /// `x σ(x)`, also called swish.
-    Silu,
-    /// `x min(max(αx + β, 0), 1)` with α = 1/6, β = 1/2 (Howard et al. 2019).
-    HardSwish,
-    /// `min(max(αx + β, 0), 1)`
-    HardSigmoid(f32, f32),
-    /// `1 / (1 + e⁻ˣ)`
-    Sigmoid,
-    /// `eˣ`
-    Exp,
-    /// `√x`
-    Sqrt,
-    /// `tanh x`
-    Tanh,
-}
-
-/// What is done with two elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum Arithmetic {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Max,
-    Min,
 }
 
 /// What a pool takes of its window.
@@ -579,6 +538,12 @@ impl Program {
         }
         if let Some(i) = quants.iter().position(|q| q.is_some_and(|q| !q.scale.is_normal() || q.scale < 0.0)) {
             return Err(Error::format(format!("value {i} has a scale that is no positive number")));
+        }
+        let constant = |x: usize| x > 0 && matches!(ops[x - 1], Op::Constant { .. });
+        if let Some(x) = (0..shapes.len()).find(|&x| (x == 0 || constant(x)) && quants[x].is_some()) {
+            return Err(Error::format(format!(
+                "value {x} is stored in bytes, expected f32 for pictures and constants"
+            )));
         }
         if let Some(x) = outputs.iter().find(|&&x| x >= shapes.len()) {
             return Err(Error::format(format!("output {x}, expected one of {} values", shapes.len())));

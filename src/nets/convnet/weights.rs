@@ -15,14 +15,11 @@
 
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, Writer};
+use crate::kernels::BLOCK;
 use crate::nets::convnet::program::{Op, Program};
 use crate::quant;
 use crate::tensor::{DType, Tensor};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-/// Output channels in a block.
-pub const BLOCK: usize = 16;
 
 /// The dimensions of a convolution's weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,15 +272,32 @@ impl Loaded {
         Ok(Self { shape, weight, bias })
     }
 
+    /// Whether the weights are integers.
+    pub fn is_integer(&self) -> bool {
+        matches!(self.weight, LoadedWeights::I8 { .. })
+    }
+
+    /// The weights as they lie in the file, if they are floats.
+    pub(super) fn floats(&self) -> Vec<f32> {
+        match &self.weight {
+            LoadedWeights::F32(tensor) => from_bytes(tensor.data()),
+            LoadedWeights::Wide(wide) => wide.clone(),
+            LoadedWeights::I8 { .. } => Vec::new(),
+        }
+    }
+
+    /// The weights in the order `[output channel][ky][kx][input channel]`, if they are integers.
+    pub(super) fn integers(&self) -> Vec<i8> {
+        let LoadedWeights::I8 { values, .. } = &self.weight else { return Vec::new() };
+        self.shape.unpack(true, values.data()).into_iter().map(|x| x as i8).collect()
+    }
+
     /// The weights as f32, in the order `[output channel][ky][kx][input channel]`.
     pub fn to_f32(&self) -> Vec<f32> {
         match &self.weight {
-            LoadedWeights::F32(tensor) => self.shape.unpack(false, &from_bytes(tensor.data())),
-            LoadedWeights::Wide(wide) => self.shape.unpack(false, wide),
-            LoadedWeights::I8 { values, scales } => {
-                let bytes: Cow<[u8]> = values.data().into();
-                let mut weights: Vec<f32> =
-                    self.shape.unpack(true, &bytes).into_iter().map(|x| f32::from(x as i8)).collect();
+            LoadedWeights::F32(_) | LoadedWeights::Wide(_) => self.shape.unpack(false, &self.floats()),
+            LoadedWeights::I8 { scales, .. } => {
+                let mut weights: Vec<f32> = self.integers().into_iter().map(f32::from).collect();
                 let channels = weights.chunks_exact_mut(self.shape.per_channel());
                 channels.zip(scales).for_each(|(channel, scale)| channel.iter_mut().for_each(|x| *x *= scale));
                 weights

@@ -1,0 +1,304 @@
+//! Depthwise convolution: each channel has a filter of its own, so lanes are channels.
+//!
+//! In f32, a few neighbouring pixels are computed at once and share what they load. In bytes, rows of the input are first
+//! interleaved so that four neighbouring pixels of a channel lie side by side, in the order that the dot product of four
+//! bytes wants. An output pixel then needs one or two such quads of each row instead of every kernel element; which of
+//! their bytes it takes is a matter of where its weights are put ([`Quads`]).
+
+use super::activation::{self, Activation};
+use super::conv::{BLOCK, Element, Out, Sweep, write};
+use super::simd::Simd;
+use std::array::from_fn;
+use std::ops::Range;
+
+/// A depthwise convolution, or some rows of it.
+pub(crate) struct Depthwise<'a, E: Element> {
+    /// How the kernel moves.
+    pub sweep: &'a Sweep,
+    /// The map, and at least 16 elements behind it.
+    pub x: &'a [E],
+    /// Channels.
+    pub channels: usize,
+    /// The weights.
+    pub filter: Filter<'a>,
+    /// What is added to the sums: one for each channel, in whole blocks.
+    pub bias: &'a [f32],
+    /// And applied at last.
+    pub then: Activation,
+    /// Which output rows to compute.
+    pub rows: Range<usize>,
+    /// Where the first of them goes.
+    pub out: Out<'a>,
+    /// Elements from one output pixel to the next.
+    pub out_pixel: usize,
+}
+
+/// The weights of a depthwise convolution.
+pub(crate) enum Filter<'a> {
+    /// `[ky][kx][channel]`, the channels in whole blocks.
+    F32(&'a [f32]),
+    /// Of bytes.
+    U8 {
+        /// The weights, arranged by [`Quads`].
+        quads: &'a Quads,
+        /// The byte that stands for 0.
+        zero: u8,
+        /// What the sums begin with: one for each channel, in whole blocks.
+        start: &'a [i32],
+        /// What they are multiplied with.
+        scale: &'a [f32],
+        /// Scratch.
+        rows: &'a mut Rows,
+    },
+}
+
+/// In f32: pixel by pixel at the borders, `P` at a time between them. `KW` and `STEP` are the kernel's width and stride
+/// along a row where the compiler shall know them, else 0.
+#[inline(always)]
+pub(super) fn floats<S: Simd, const KW: usize, const STEP: usize, const P: usize>(s: S, job: &mut Depthwise<f32>) {
+    let sweep = job.sweep;
+    let width = if KW > 0 { KW } else { sweep.kernel[1] };
+    let whole = |x: usize| sweep.at(1, x, 0).is_some() && sweep.at(1, x, width - 1).is_some();
+    let left = (0..sweep.out_width).find(|&x| whole(x)).unwrap_or(sweep.out_width);
+    let right = (left..sweep.out_width).rev().find(|&x| whole(x)).map_or(left, |x| x + 1);
+    for y in job.rows.clone() {
+        let mut x = 0;
+        while x < sweep.out_width {
+            if x < left || x >= right {
+                let first = (0..width).find(|&kx| sweep.at(1, x, kx).is_some()).unwrap_or(0);
+                let count = (first..width).take_while(|&kx| sweep.at(1, x, kx).is_some()).count();
+                pixels::<S, 0, 0, 1>(s, job, [y, x], first, count);
+                x += 1;
+            } else if x + P <= right {
+                pixels::<S, KW, STEP, P>(s, job, [y, x], 0, width);
+                x += P;
+            } else {
+                pixels::<S, KW, STEP, 1>(s, job, [y, x], 0, width);
+                x += 1;
+            }
+        }
+    }
+}
+
+/// `P` output pixels, over `count` kernel columns from `first_kx` on, all of them inside of the map.
+#[inline(always)]
+fn pixels<S: Simd, const KW: usize, const STEP: usize, const P: usize>(
+    s: S,
+    job: &mut Depthwise<f32>,
+    [y, x]: [usize; 2],
+    first_kx: usize,
+    count: usize,
+) {
+    let Filter::F32(weights) = &job.filter else { unreachable!("f32 maps have f32 weights") };
+    let sweep = job.sweep;
+    let padded = job.bias.len();
+    let (count, dilation) = if KW > 0 { (KW, 1) } else { (count, sweep.dilation[1]) };
+    let step = if STEP > 0 { STEP } else { sweep.stride[1] };
+    let first_column = x * sweep.stride[1] + first_kx * sweep.dilation[1] - sweep.pads[1];
+    for channel in (0..job.channels).step_by(S::LANES) {
+        let mut sums = [s.load(&job.bias[channel..]); P];
+        for ky in 0..sweep.kernel[0] {
+            let Some(row) = sweep.at(0, y, ky) else { continue };
+            let x = &job.x[(row * sweep.size[1] + first_column) * sweep.pixel + channel..];
+            let w = &weights[(ky * sweep.kernel[1] + first_kx) * padded + channel..];
+            for kx in 0..count {
+                let w = s.load(&w[kx * padded..]);
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    *sum = s.mul_add(s.load(&x[(p * step + kx * dilation) * sweep.pixel..]), w, *sum);
+                }
+            }
+        }
+        finish(s, job.then, &mut job.out, sums, |p| {
+            (((y - job.rows.start) * sweep.out_width + x + p) * job.out_pixel + channel, job.channels - channel)
+        });
+    }
+}
+
+/// Applies the activation and writes `P` vectors; `place` gives where each goes and how many channels are left.
+#[inline(always)]
+fn finish<S: Simd, const P: usize>(
+    s: S,
+    then: Activation,
+    out: &mut Out,
+    sums: [S::F; P],
+    place: impl Fn(usize) -> (usize, usize),
+) {
+    let (lines, straight) = then.lines();
+    let mut results = [[0.0; BLOCK]; P];
+    for (sum, results) in sums.into_iter().zip(&mut results) {
+        s.store(lines.apply(s, sum), results);
+    }
+    if !straight {
+        activation::apply(s, then, results.as_flattened_mut());
+    }
+    for (p, results) in results.iter().enumerate() {
+        let (at, left) = place(p);
+        if left > 0 {
+            write(s, out, at, &results[..left.min(S::LANES)]);
+        }
+    }
+}
+
+/// The weights of a depthwise convolution in bytes.
+///
+/// Pixels of a row, counted from the first padded one, are taken in quads. Output pixels repeat in *phases*: with a
+/// stride of 1 the first of four begins at byte 0 of a quad, the next one at byte 1, and so on. For every kernel row and
+/// phase there is a list of quads with each weight at the byte it meets, and zeros elsewhere.
+pub(crate) struct Quads {
+    /// `[ky][phase][quad][channel][4]`, the channels in whole blocks.
+    weights: Vec<u8>,
+    /// Output pixels after which everything repeats.
+    phases: usize,
+    /// Quads of a phase, at most.
+    per_phase: usize,
+    /// Channels in whole blocks.
+    padded: usize,
+}
+
+/// Output pixels after which the bytes of quads are met in the same way.
+const fn phases(stride: usize) -> usize {
+    if stride.is_multiple_of(4) {
+        1
+    } else if stride.is_multiple_of(2) {
+        2
+    } else {
+        4
+    }
+}
+
+/// Quads that output pixel `phase` meets in a row.
+const fn quads_of(phase: usize, stride: usize, reach: usize) -> usize {
+    (phase * stride % 4 + reach) / 4 + 1
+}
+
+impl Quads {
+    /// Arranges weights `[ky][kx][channel]`.
+    pub fn new(sweep: &Sweep, channels: usize, weights: &[i8]) -> Self {
+        let ([height, width], stride) = (sweep.kernel, sweep.stride[1]);
+        let padded = channels.next_multiple_of(BLOCK);
+        let reach = (width - 1) * sweep.dilation[1];
+        let phases = phases(stride);
+        let per_phase = (0..phases).map(|phase| quads_of(phase, stride, reach)).max().unwrap_or(0);
+        let mut quads = vec![0; height * phases * per_phase * padded * 4];
+        for ky in 0..height {
+            for phase in 0..phases {
+                for kx in 0..width {
+                    let byte = phase * stride % 4 + kx * sweep.dilation[1];
+                    let quad = (ky * phases + phase) * per_phase + byte / 4;
+                    for channel in 0..channels {
+                        let weight = weights[(ky * width + kx) * channels + channel];
+                        quads[(quad * padded + channel) * 4 + byte % 4] = weight as u8;
+                    }
+                }
+            }
+        }
+        Self { weights: quads, phases, per_phase, padded }
+    }
+}
+
+/// Interleaved rows of a map: the last few that were needed.
+#[derive(Default)]
+pub(crate) struct Rows {
+    /// Which row of the map each slot holds.
+    held: Vec<usize>,
+    /// `[slot][quad][channel][4]`; the last slot stands for what is outside of the map.
+    bytes: Vec<u8>,
+    slot: usize,
+}
+
+const NO_ROW: usize = usize::MAX;
+
+impl Rows {
+    /// Forgets all rows, and sets their sizes.
+    fn reset(&mut self, slots: usize, slot: usize, outside: u8) {
+        self.slot = slot;
+        self.held.clear();
+        self.held.resize(slots, NO_ROW);
+        self.bytes.resize((slots + 1) * slot, 0);
+        self.bytes[slots * slot..].fill(outside);
+    }
+
+    fn row(&self, row: Option<usize>) -> &[u8] {
+        let slots = self.held.len();
+        &self.bytes[row.map_or(slots, |row| row % slots) * self.slot..][..self.slot]
+    }
+}
+
+/// In bytes. `KW` and `STEP` as for [`floats`].
+#[inline(always)]
+pub(super) fn bytes<S: Simd, const KW: usize, const STEP: usize>(s: S, job: &mut Depthwise<u8>) {
+    let Depthwise { sweep, x, channels, filter, bias, then, rows: range, out, out_pixel } = job;
+    let Filter::U8 { quads, zero, start, scale, rows } = filter else {
+        unreachable!("maps of bytes have such weights")
+    };
+    let (sweep, channels) = (*sweep, *channels);
+    let stride = if STEP > 0 { STEP } else { sweep.stride[1] };
+    let (phases, per_phase) = if STEP > 0 { (phases(STEP), 0) } else { (quads.phases, quads.per_phase) };
+    let reach = if KW > 0 { KW - 1 } else { (sweep.kernel[1] - 1) * sweep.dilation[1] };
+    let _ = per_phase;
+
+    let groups = sweep.out_width.div_ceil(phases);
+    let step_quads = phases * stride / 4;
+    let last_quad =
+        (groups - 1) * step_quads + (0..phases).map(|p| p * stride / 4 + quads_of(p, stride, reach)).max().unwrap_or(1);
+    let slots = (sweep.kernel[0] - 1) * sweep.dilation[0] + 1;
+    rows.reset(slots, last_quad * quads.padded * 4, *zero ^ 0x80 ^ S::FLIP);
+    for y in range.clone() {
+        for ky in 0..sweep.kernel[0] {
+            let Some(row) = sweep.at(0, y, ky) else { continue };
+            if rows.held[row % slots] != row {
+                rows.held[row % slots] = row;
+                let to = &mut rows.bytes[row % slots * rows.slot..][..rows.slot];
+                interleave::<S>(sweep, x, channels, *zero, row, quads.padded, to);
+            }
+        }
+        for group in 0..groups {
+            for channel in (0..channels).step_by(S::LANES) {
+                let mut sums = [s.load_i32(&start[channel..]); 4];
+                for ky in 0..sweep.kernel[0] {
+                    let row = rows.row(sweep.at(0, y, ky));
+                    let row = &row[(group * step_quads * quads.padded + channel) * 4..];
+                    let w = &quads.weights[(ky * quads.phases * quads.per_phase * quads.padded + channel) * 4..];
+                    for (phase, sum) in sums.iter_mut().enumerate().take(phases) {
+                        for quad in 0..quads_of(phase, stride, reach) {
+                            let x = s.load_bytes(&row[(phase * stride / 4 + quad) * quads.padded * 4..]);
+                            let w = s.load_bytes(&w[(phase * quads.per_phase + quad) * quads.padded * 4..]);
+                            *sum = s.dot_flipped(*sum, x, w);
+                        }
+                    }
+                }
+                let (bias, scale) = (s.load(&bias[channel..]), s.load(&scale[channel..]));
+                let sums = sums.map(|sum| s.mul_add(s.to_f32(sum), scale, bias));
+                let first = group * phases;
+                finish(s, *then, out, sums, |p| {
+                    let inside = p < phases && first + p < sweep.out_width;
+                    let at = ((y - range.start) * sweep.out_width + first + p) * *out_pixel + channel;
+                    (at, if inside { channels - channel } else { 0 })
+                });
+            }
+        }
+    }
+}
+
+/// Interleaves one row of the map: `out[quad][channel][i]` is padded pixel `4 × quad + i`.
+#[inline(always)]
+fn interleave<S: Simd>(sweep: &Sweep, x: &[u8], channels: usize, zero: u8, row: usize, padded: usize, out: &mut [u8]) {
+    let flip = 0x80 ^ S::FLIP;
+    for (quad, out) in out.chunks_exact_mut(padded * 4).enumerate() {
+        let pixels: [Option<&[u8]>; 4] = from_fn(|i| {
+            let column = (4 * quad + i).checked_sub(sweep.pads[1]).filter(|&column| column < sweep.size[1])?;
+            Some(&x[(row * sweep.size[1] + column) * sweep.pixel..][..channels])
+        });
+        let out = &mut out.as_chunks_mut::<4>().0[..channels];
+        if let [Some(a), Some(b), Some(c), Some(d)] = pixels {
+            let (a, b, c, d) = (&a[..channels], &b[..channels], &c[..channels], &d[..channels]);
+            for i in 0..channels {
+                out[i] = [a[i] ^ flip, b[i] ^ flip, c[i] ^ flip, d[i] ^ flip];
+            }
+        } else {
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = pixels.map(|pixel| pixel.map_or(zero, |pixel| pixel[i]) ^ flip);
+            }
+        }
+    }
+}
