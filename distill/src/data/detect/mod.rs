@@ -1,0 +1,214 @@
+//! Pictures with boxes: YOLO folders and COCO JSON.
+//!
+//! - YOLO: a label file for each picture, with a line `class x y width height` for each box; the numbers are fractions of
+//!   the picture, and x, y the box's centre. A line of a class and a polygon (`class x y x y x y …`) gives the polygon's
+//!   box. A picture without a label file has no boxes.
+//!   Label files are in `labels` where pictures are in `images`, or beside the pictures.
+//!   `data.yaml` names the classes and the splits (folders, or files that list pictures), or else `classes.txt` the
+//!   classes, and the splits are `<split>/images`, `images/<split>`, `<split>` or `<split>.txt`.
+//! - COCO: a JSON file, or a folder with `annotations/instances_<split>.json` or `<split>/_annotations.coco.json`.
+//!
+//! `val`, `valid` and `validation` are the same split, and `val2017` will do for `val`.
+
+mod coco;
+mod yaml;
+mod yolo;
+
+use crate::error::{Error, Result};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
+
+/// A box that is to be found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Truth {
+    /// The index of its class.
+    pub class: usize,
+    /// Left, top, right, bottom in pixels.
+    pub rect: [f64; 4],
+    /// The area in pixels by which boxes are small, medium or large. COCO counts the pixels of the object's outline.
+    pub area: f64,
+    /// A crowd of objects in one box: it may be found any number of times, and need not be found.
+    pub crowd: bool,
+    /// A box that need not be found. No format we read says so: COCO's `ignore` has no meaning for pycocotools either.
+    pub ignore: bool,
+}
+
+impl Truth {
+    /// An ordinary box, whose area is the rectangle's.
+    pub fn new(class: usize, rect: [f64; 4]) -> Self {
+        let [x0, y0, x1, y1] = rect;
+        Self { class, rect, area: (x1 - x0) * (y1 - y0), crowd: false, ignore: false }
+    }
+
+    pub(crate) fn check(&self, classes: usize) -> Result<()> {
+        let [x0, y0, x1, y1] = self.rect;
+        if self.class >= classes {
+            return Err(Error::input(format!("the class is {}, expected less than {classes}", self.class)));
+        }
+        if !self.rect.iter().all(|edge| edge.is_finite()) || x0 > x1 || y0 > y1 {
+            let found = self.rect;
+            return Err(Error::input(format!(
+                "the rectangle is {found:?}, expected finite [left, top, right, bottom]"
+            )));
+        }
+        if self.area.is_nan() {
+            return Err(Error::input("the area is NaN, expected a number"));
+        }
+        Ok(())
+    }
+
+    /// What is left of the box within the picture, if anything.
+    fn clipped(self, (width, height): (usize, usize)) -> Option<Self> {
+        let [x0, y0, x1, y1] = self.rect;
+        let x = |edge: f64| edge.clamp(0.0, width as f64);
+        let y = |edge: f64| edge.clamp(0.0, height as f64);
+        let rect = [x(x0), y(y0), x(x1), y(y1)];
+        (rect[0] < rect[2] && rect[1] < rect[3]).then_some(Self { rect, ..self })
+    }
+}
+
+/// A picture and its boxes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// Where it is.
+    pub path: PathBuf,
+    /// COCO's id of the picture, for files of results; otherwise the position in the data set.
+    pub id: i64,
+    /// Width and height in pixels.
+    pub size: (usize, usize),
+    /// Its boxes, clipped to the picture.
+    pub boxes: Vec<Truth>,
+}
+
+/// What to read.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// A split, or several (`val+test`); by default those of `train`, `val` and `test` that are there.
+    pub split: Option<String>,
+    /// The folder of COCO's pictures, if they are not in a usual place beside the JSON file.
+    pub pictures: Option<PathBuf>,
+}
+
+/// A data set for detection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// The names of the classes.
+    pub classes: Vec<String>,
+    /// COCO's ids of the classes, ascending; otherwise 0, 1, ….
+    pub class_ids: Vec<i64>,
+    /// The pictures: split by split, COCO's by id, others by name or as listed.
+    pub pictures: Vec<Item>,
+    /// How many boxes were left out because nothing of them is within their picture.
+    pub dropped: usize,
+}
+
+impl Dataset {
+    /// Opens a folder, a `data.yaml` or a COCO JSON file. Of pictures, only the size is read.
+    ///
+    /// # Errors
+    /// `Io` if a file cannot be read, `Format` if one is not what it should be, with the file, the line or entry, and
+    /// what was expected; `Input` if there is no such split.
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        let path = path.as_ref();
+        let splits = Splits::new(options.split.as_deref())?;
+        let metadata = path.metadata().map_err(|error| Error::io(path, &error))?;
+        let dataset = match path.extension().and_then(|extension| extension.to_str()) {
+            _ if metadata.is_dir() => open_folder(path, &splits, options)?,
+            Some("json") if splits.asked => {
+                return Err(Error::input(format!(
+                    "{}: a JSON file is one split, expected none to be named",
+                    path.display()
+                )));
+            }
+            Some("json") => coco::open(&[path.to_path_buf()], options)?,
+            Some("yaml" | "yml") => yolo::open_yaml(path, &splits)?,
+            _ => {
+                let expected = "expected a folder, a data.yaml or a COCO .json";
+                return Err(Error::input(format!("{}: not a data set, {expected}", path.display())));
+            }
+        };
+        if dataset.pictures.is_empty() {
+            return Err(Error::format(format!("{}: no pictures, expected at least one", path.display())));
+        }
+        Ok(dataset)
+    }
+
+    /// How many boxes there are.
+    pub fn boxes(&self) -> usize {
+        self.pictures.iter().map(|picture| picture.boxes.len()).sum()
+    }
+}
+
+fn open_folder(folder: &Path, splits: &Splits, options: &Options) -> Result<Dataset> {
+    if let Some(yaml) = first_file(folder, &["data.yaml", "data.yml", "dataset.yaml", "dataset.yml"]) {
+        return yolo::open_yaml(&yaml, splits);
+    }
+    match coco::files(folder, splits)? {
+        Some(files) => coco::open(&files, options),
+        None => yolo::open_folder(folder, splits),
+    }
+}
+
+fn first_file(folder: &Path, names: &[&str]) -> Option<PathBuf> {
+    names.iter().map(|name| folder.join(name)).find(|path| path.is_file())
+}
+
+/// The splits that are wanted.
+struct Splits {
+    names: Vec<String>,
+    /// Whether the user named them. If not, those that are there will do.
+    asked: bool,
+}
+
+impl Splits {
+    fn new(asked: Option<&str>) -> Result<Self> {
+        let names: Vec<String> = asked.unwrap_or("train+val+test").split('+').map(|name| name.trim().into()).collect();
+        let mut seen = HashSet::new();
+        for name in &names {
+            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) || !seen.insert(name) {
+                let asked = asked.unwrap_or_default();
+                return Err(Error::input(format!("the split is `{asked}`, expected different names like `val+test`")));
+            }
+        }
+        Ok(Self { names, asked: asked.is_some() })
+    }
+
+    /// What `find` finds for each split, given the names that it may have. A split that was asked for must be there.
+    fn find<T>(&self, find: impl Fn(&str) -> Option<T>, missing: impl Fn(&str) -> Error) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        for name in &self.names {
+            match synonyms(name).iter().find_map(|name| find(name)) {
+                Some(found) => all.push(found),
+                None if self.asked => return Err(missing(name)),
+                None => {}
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn synonyms(split: &str) -> Vec<String> {
+    let mut names = vec![split.to_string()];
+    let validation = ["val", "valid", "validation"];
+    if validation.contains(&split) {
+        names.extend(validation.iter().filter(|name| **name != split).map(|name| name.to_string()));
+    }
+    let years: Vec<String> = names.iter().map(|name| format!("{name}2017")).collect();
+    names.extend(years);
+    names
+}
+
+/// The size of a picture, from the first bytes of its file.
+fn size_of(path: &Path) -> Result<(usize, usize)> {
+    let unreadable = |what: String| Error::format(format!("{}: {what}, expected a picture", path.display()));
+    match imagesize::size(path) {
+        Ok(size) if size.width > 0 && size.height > 0 => Ok((size.width, size.height)),
+        Ok(size) => Err(unreadable(format!("the size is {}x{}", size.width, size.height))),
+        Err(imagesize::ImageError::IoError(error)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+            Err(Error::io(path, &error))
+        }
+        Err(_) => Err(unreadable("the size cannot be read".into())),
+    }
+}

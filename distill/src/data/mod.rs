@@ -1,0 +1,3 @@
+//! What students learn from and are measured on.
+
+pub mod detect;

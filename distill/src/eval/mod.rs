@@ -1,0 +1,3 @@
+//! How good a student is.
+
+pub mod detect;

@@ -1,0 +1,30 @@
+//! Teaches small *students* from big teachers, and measures them.
+//!
+//! The companion of the runtime `pupil`, and never a dependency of it.
+//!
+//! ```no_run
+//! use pupil_distill::{
+//!     data::detect::{Dataset, Options},
+//!     eval::detect::Evaluation,
+//! };
+//!
+//! let dataset = Dataset::open("vehicles", &Options { split: Some("val+test".into()), ..Options::default() })?;
+//! let mut evaluation = Evaluation::new(&dataset.classes);
+//! for (index, picture) in dataset.pictures.iter().enumerate() {
+//!     let found = []; // what a detector sees in `picture.path`
+//!     evaluation.add(index, &picture.boxes, &found)?;
+//! }
+//! println!("{}", evaluation.finish());
+//! # Ok::<(), pupil_distill::Error>(())
+//! ```
+//!
+//! # The tour
+//!
+//! 1. [`data`]: what students learn from and are measured on.
+//! 2. [`eval`]: how good a student is.
+
+pub mod data;
+mod error;
+pub mod eval;
+
+pub use error::{Error, ErrorKind, Result};

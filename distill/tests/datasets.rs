@@ -1,0 +1,321 @@
+//! Data sets in every layout, and bad ones.
+
+use pupil_distill::{
+    ErrorKind,
+    data::detect::{Dataset, Options},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A folder that goes when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    /// A folder with these files; a picture's content is its size, `100x50`.
+    fn new(test: &str, files: &[(&str, &str)]) -> Self {
+        let folder =
+            Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("datasets-{test}-{}", std::process::id())));
+        let _ = fs::remove_dir_all(&folder.0);
+        fs::create_dir_all(&folder.0).unwrap();
+        files.iter().for_each(|(name, content)| folder.write(name, content));
+        folder
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match name.ends_with(".png").then(|| content.split_once('x')).flatten() {
+            Some((width, height)) => fs::write(path, png(width.parse().unwrap(), height.parse().unwrap())),
+            None => fs::write(path, content),
+        }
+        .unwrap();
+    }
+
+    fn open_at(&self, name: &str, split: &str) -> Result<Dataset, pupil_distill::Error> {
+        let split = Some(split.to_string()).filter(|split| !split.is_empty());
+        Dataset::open(self.0.join(name), &Options { split, pictures: None })
+    }
+
+    fn open(&self, split: &str) -> Dataset {
+        self.open_at("", split).unwrap()
+    }
+
+    /// The message, with the folder's own name left out.
+    fn refused(&self, name: &str, split: &str) -> (ErrorKind, String) {
+        let error = self.open_at(name, split).expect_err(name);
+        let message = error.to_string();
+        assert!(!message.contains(char::is_control), "{message}");
+        let folder = self.0.display().to_string();
+        (error.kind(), message.replace(&format!("{folder}/"), "").replace(&folder, "."))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The first bytes of a PNG, up to its size.
+fn png(width: u32, height: u32) -> Vec<u8> {
+    let start: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+    [start, &width.to_be_bytes(), &height.to_be_bytes(), b"\x08\x02\0\0\0"].concat()
+}
+
+fn names(dataset: &Dataset) -> Vec<String> {
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_string();
+    dataset.pictures.iter().map(|picture| name(&picture.path)).collect()
+}
+
+const BOX: &str = "1 0.5 0.5 0.2 0.4\n";
+
+#[test]
+fn every_layout_of_folders() {
+    let layouts: [(&str, &[(&str, &str)]); 5] = [
+        ("split/images", &[("{}/images/{}.png", "{}/labels/{}.txt")]),
+        ("images/split", &[("images/{}/{}.png", "labels/{}/{}.txt")]),
+        ("split", &[("{}/{}.png", "{}/{}.txt")]),
+        ("deeper", &[("{}/images/a/b/{}.png", "{}/labels/a/b/{}.txt")]),
+        ("beside in images", &[("images/{}/{}.png", "images/{}/{}.txt")]),
+    ];
+    for (i, (layout, paths)) in layouts.into_iter().enumerate() {
+        let folder = Folder::new(&format!("layout{i}"), &[("classes.txt", "cat\r\ndog\r\n\n")]);
+        for split in ["train", "valid"] {
+            let path = |pattern: &str| pattern.replacen("{}", split, 1).replace("{}", &format!("of-{split}"));
+            folder.write(&path(paths[0].0), "100x50");
+            folder.write(&path(paths[0].1), BOX);
+        }
+        assert_eq!(names(&folder.open("")), ["of-train", "of-valid"], "{layout}");
+        assert_eq!(names(&folder.open("val")), ["of-valid"], "{layout}");
+        let both = folder.open("val + train");
+        assert_eq!(names(&both), ["of-valid", "of-train"], "{layout}");
+        assert_eq!((&both.classes[..], &both.class_ids[..]), (&["cat".to_string(), "dog".into()][..], &[0, 1][..]));
+        assert_eq!((both.boxes(), both.dropped), (2, 0), "{layout}");
+        assert_eq!(both.pictures[0].size, (100, 50));
+        let truth = both.pictures[0].boxes[0];
+        assert_eq!((truth.class, truth.crowd), (1, false));
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(truth.rect.iter().zip([40.0, 15.0, 60.0, 35.0]).all(|(a, b)| near(*a, b)) && near(truth.area, 400.0));
+    }
+}
+
+#[test]
+fn a_flat_folder_and_one_with_images() {
+    let files = [("classes.txt", "cat\ndog"), ("b.png", "10x10"), ("test.png", "10x10"), ("test.txt", BOX)];
+    let flat = Folder::new("flat", &files);
+    assert_eq!(names(&flat.open("")), ["b", "test"]);
+    let files = [("labels/classes.txt", "cat\ndog"), ("images/b.png", "10x10"), ("labels/b.txt", BOX)];
+    assert_eq!(names(&Folder::new("plain", &files).open("")), ["b"]);
+}
+
+#[test]
+fn lists_of_pictures() {
+    let files = [
+        ("classes.txt", "cat\ndog"),
+        ("train.txt", "./images/a.png\n\nimages/b.png\nimages/a.png\n"),
+        ("images/a.png", "10x10"),
+        ("images/b.png", "10x10"),
+        ("labels/a.txt", BOX),
+    ];
+    let folder = Folder::new("lists", &files);
+    assert_eq!(names(&folder.open("train")), ["a", "b"]);
+    folder.write("train.txt", "images/a.png\nimages/gone.png\n");
+    let (kind, message) = folder.refused("", "train");
+    assert_eq!(kind, ErrorKind::Io);
+    assert!(message.starts_with("images/gone.png: "), "{message}");
+}
+
+#[test]
+fn data_yaml() {
+    let files = [
+        (
+            "data.yaml",
+            "path: /of/the/author\ntrain: ../train/images\nval: [x/val, more.txt]\ntest:\nnames: {0: cat, 1: dog}",
+        ),
+        ("train/images/a.png", "10x10"),
+        ("train/labels/a.txt", BOX),
+        ("x/val/b.png", "10x10"),
+        ("more.txt", "train/images/a.png\nx/val/b.png"),
+    ];
+    let folder = Folder::new("yaml", &files);
+    assert_eq!(names(&folder.open("")), ["a", "b"]);
+    assert_eq!(names(&folder.open("valid")), ["b", "a"]);
+    assert_eq!(names(&folder.open_at("data.yaml", "train").unwrap()), ["a"]);
+    let expected = "data.yaml: no split `test`, expected such a key";
+    assert_eq!(folder.refused("", "test"), (ErrorKind::Input, expected.into()));
+    folder.write("data.yaml", "names: [cat, dog]\ntrain: nowhere");
+    let expected = "data.yaml: `nowhere` is not there, expected a folder or a list in .";
+    assert_eq!(folder.refused("", ""), (ErrorKind::Format, expected.into()));
+    folder.write("data.yaml", "names: [cat, dog]");
+    let expected = "data.yaml: no splits, expected `train`, `val` or `test`";
+    assert_eq!(folder.refused("", ""), (ErrorKind::Format, expected.into()));
+}
+
+#[test]
+fn labels() {
+    let files = [("classes.txt", "cat\ndog"), ("a.png", "100x50"), ("b.png", "100x50")];
+    let folder = Folder::new("labels", &files);
+    let lines = "\u{feff}0 0.0 0.5 0.2 0.4\r\n\n  1.0\t0.5 0.5 3e-1 0.4  \n1 1.5 0.5 0.1 0.1\n0 .5 .5 0 .2\n\
+                 1 0.1 0.2 0.3 0.2 0.3 0.8\n";
+    folder.write("a.txt", lines);
+    let dataset = folder.open("");
+    // The third box is outside of the picture and the fourth has no width; the first sticks out, the last is an outline.
+    assert_eq!(dataset.dropped, 2);
+    let boxes: Vec<_> = dataset.pictures[0].boxes.iter().map(|truth| (truth.class, truth.rect, truth.area)).collect();
+    let expected = [(0, [0.0, 15.0, 10.0, 35.0], 200.0), (1, [35.0, 15.0, 65.0, 35.0], 600.0)];
+    assert_eq!(boxes[..2], expected);
+    assert_eq!((boxes[2].0, boxes.len()), (1, 3));
+    assert!(boxes[2].1.iter().zip([10.0, 10.0, 30.0, 40.0]).all(|(a, b): (&f64, f64)| (a - b).abs() < 1e-9));
+    // A picture without a file has no boxes.
+    assert!(dataset.pictures[1].boxes.is_empty());
+
+    for (line, expected) in [
+        ("2 0.5 0.5 0.1 0.1", "the class is `2`, expected 0 to 1"),
+        ("-1 0.5 0.5 0.1 0.1", "the class is `-1`, expected 0 to 1"),
+        ("0.5 0.5 0.5 0.1 0.1", "the class is `0.5`, expected 0 to 1"),
+        ("cat 0.5 0.5 0.1 0.1", "the class is `cat`, expected 0 to 1"),
+        ("nan 0.5 0.5 0.1 0.1", "the class is `nan`, expected 0 to 1"),
+        ("0 NaN 0.5 0.1 0.1", "`NaN`, expected a fraction of the picture (0 to 1)"),
+        ("0 inf 0.5 0.1 0.1", "`inf`, expected a fraction of the picture (0 to 1)"),
+        ("0 352 200 10 10", "`352`, expected a fraction of the picture (0 to 1)"),
+        ("0 0.5 0,5 0.1 0.1", "`0,5`, expected a fraction of the picture (0 to 1)"),
+        ("0 0.5 0.5 0.1 -0.1", "the box is 0.1 by -0.1, expected at least 0"),
+        ("0 0.5 0.5 0.1", "3 numbers after the class, expected 4 (x, y, width, height), or the points of an outline"),
+        ("0", "0 numbers after the class, expected 4 (x, y, width, height), or the points of an outline"),
+        (
+            "0 .1 .1 .1 .1 .9",
+            "5 numbers after the class, expected 4 (x, y, width, height), or the points of an outline",
+        ),
+    ] {
+        folder.write("a.txt", &format!("{BOX}\n{line}\n{BOX}"));
+        assert_eq!(folder.refused("", ""), (ErrorKind::Format, format!("a.txt line 3: {expected}")), "{line}");
+    }
+    fs::write(folder.0.join("a.txt"), b"\xff\xfe0\0").unwrap();
+    assert_eq!(folder.refused("", ""), (ErrorKind::Io, "a.txt: stream did not contain valid UTF-8".into()));
+}
+
+#[test]
+fn bad_folders() {
+    let folder = Folder::new("bad", &[("a.png", "10x10")]);
+    let expected = ".: no class names, expected data.yaml or classes.txt, or COCO's annotations/instances_<split>.json";
+    assert_eq!(folder.refused("", ""), (ErrorKind::Format, expected.into()));
+    folder.write("classes.txt", "cat\n\ndog");
+    assert_eq!(folder.refused("", "").1, "classes.txt line 2: empty, expected a class name");
+    folder.write("classes.txt", "\n");
+    assert_eq!(folder.refused("", "").1, "classes.txt: empty, expected class names");
+    folder.write("classes.txt", "cat");
+    assert_eq!(folder.refused("", "").1, "no picture has a label file, expected files like a.txt");
+    folder.write("a.png", "0x10");
+    assert_eq!(folder.refused("", "").1, "a.png: the size is 0x10, expected a picture");
+    for bytes in ["", "text", "\u{89}PNG"] {
+        fs::write(folder.0.join("a.png"), bytes).unwrap();
+        assert_eq!(
+            folder.refused("", ""),
+            (ErrorKind::Format, "a.png: the size cannot be read, expected a picture".into())
+        );
+    }
+    fs::remove_file(folder.0.join("a.png")).unwrap();
+    assert_eq!(folder.refused("", "").1, ".: no pictures, expected some (bmp, jpeg, jpg, png, webp)");
+    let expected = ".: no split `val`, expected val/images, images/val, val or val.txt";
+    assert_eq!(folder.refused("", "val"), (ErrorKind::Input, expected.into()));
+    for split in ["val+", "+", "val+val", "../x", ".", "a/b"] {
+        let expected = format!("the split is `{split}`, expected different names like `val+test`");
+        assert_eq!(folder.refused("", split), (ErrorKind::Input, expected));
+    }
+    assert_eq!(folder.refused("nowhere", "").0, ErrorKind::Io);
+    let expected = "classes.txt: not a data set, expected a folder, a data.yaml or a COCO .json";
+    assert_eq!(folder.refused("classes.txt", ""), (ErrorKind::Input, expected.into()));
+}
+
+const CATEGORIES: &str = r#""categories":[{"id":7,"name":"dog"},{"id":-2,"name":"cat"},{"id":3,"name":"cow"}]"#;
+const IMAGES: &str = r#""images":[{"id":9,"file_name":"b.png","width":100,"height":50},{"id":4,"file_name":"a.png"}]"#;
+
+fn coco(annotations: &str) -> String {
+    format!(r#"{{"info":{{"x":[null]}},{IMAGES},{CATEGORIES},"annotations":[{annotations}]}}"#)
+}
+
+#[test]
+fn coco_json() {
+    let folder = Folder::new("coco", &[("val2017/a.png", "30x20"), ("val2017/b.png", "1x1")]);
+    let annotations = r#"{"id":1,"image_id":9,"category_id":3,"bbox":[90,10,20,10],"area":33.5,"iscrowd":1,
+            "segmentation":{"counts":[1,2],"size":[3,4]},"ignore":1},
+        {"id":2,"image_id":4,"category_id":7,"bbox":[1.5,2,3,4],"iscrowd":0},
+        {"id":3,"image_id":4,"category_id":-2,"bbox":[30,2,3,4],"iscrowd":false}"#;
+    folder.write("annotations/instances_val2017.json", &coco(annotations));
+    let dataset = folder.open("val");
+    assert_eq!(dataset, folder.open_at("annotations/instances_val2017.json", "").unwrap());
+    assert_eq!(dataset, folder.open(""));
+    assert_eq!(dataset.classes, ["cat", "cow", "dog"]);
+    assert_eq!(dataset.class_ids, [-2, 3, 7]);
+    assert_eq!(dataset.pictures.iter().map(|p| (p.id, p.size)).collect::<Vec<_>>(), [(4, (30, 20)), (9, (100, 50))]);
+    assert!(dataset.pictures.iter().all(|picture| picture.path.is_file()));
+    let [first, second] = [dataset.pictures[0].boxes[0], dataset.pictures[1].boxes[0]];
+    assert_eq!((first.class, first.rect, first.area, first.crowd), (2, [1.5, 2.0, 4.5, 6.0], 12.0, false));
+    assert_eq!((second.class, second.rect, second.area), (1, [90.0, 10.0, 100.0, 20.0], 33.5));
+    assert!(second.crowd && !second.ignore);
+    assert_eq!((dataset.boxes(), dataset.dropped), (2, 1));
+
+    let expected = ".: no split `train`, expected annotations/instances_train.json or train/_annotations.coco.json";
+    assert_eq!(folder.refused("", "train"), (ErrorKind::Input, expected.into()));
+    let expected = "annotations/instances_val2017.json: a JSON file is one split, expected none to be named";
+    assert_eq!(folder.refused("annotations/instances_val2017.json", "val"), (ErrorKind::Input, expected.into()));
+}
+
+#[test]
+fn several_coco_files() {
+    let folder = Folder::new("cocos", &[]);
+    for split in ["train", "valid"] {
+        folder.write(&format!("{split}/_annotations.coco.json"), &coco(""));
+        folder.write(&format!("{split}/a.png"), "30x20");
+    }
+    assert_eq!(names(&folder.open("val+train")), ["a", "b", "a", "b"]);
+    folder.write("valid/_annotations.coco.json", &coco("").replace("cow", "bee"));
+    let expected =
+        "valid/_annotations.coco.json: the categories differ, expected those of train/_annotations.coco.json";
+    assert_eq!(folder.refused("", ""), (ErrorKind::Format, expected.into()));
+}
+
+#[test]
+fn bad_coco_json() {
+    let folder = Folder::new("badcoco", &[("a.png", "30x20")]);
+    let annotation = |rest: &str| coco(&format!(r#"{{"id":5,"image_id":4,"category_id":7{rest}}}"#));
+    let wrong = ", expected COCO's images, annotations and categories";
+    for (json, expected) in [
+        (String::new(), format!("EOF while parsing a value at line 1 column 0{wrong}")),
+        ("{}".into(), format!("missing field `images` at line 1 column 2{wrong}")),
+        ("[1]".into(), format!("invalid type: integer `1`, expected a sequence at line 1 column 2{wrong}")),
+        (annotation(""), format!("missing field `bbox` at line 1 column 241{wrong}")),
+        (annotation(r#","bbox":[1,2,3]"#), format!("invalid length 3, expected an array of length 4 at line 1 column 255{wrong}")),
+        (annotation(r#","bbox":[NaN,2,3,4]"#), format!("expected value at line 1 column 249{wrong}")),
+        (annotation(r#","bbox":[1e999,2,3,4]"#), format!("number out of range at line 1 column 253{wrong}")),
+        (
+            annotation(r#","bbox":[1,2,-3,4]"#),
+            "annotation 5: `bbox` is [1.0, 2.0, -3.0, 4.0], expected [left, top, width, height]".into(),
+        ),
+        (
+            annotation(r#","bbox":[1,2,3,4]"#).replace(":7}", ":8}").replace("category_id\":7", "category_id\":8"),
+            "annotation 5: `category_id` is 8, expected one that the file describes".into(),
+        ),
+        (
+            annotation(r#","bbox":[1,2,3,4]"#).replace("image_id\":4", "image_id\":5"),
+            "annotation 5: `image_id` is 5, expected one that the file describes".into(),
+        ),
+        (coco("").replace("\"id\":9", "\"id\":4"), "image 4 is there twice, expected different ids".into()),
+        (coco("").replace("\"id\":3", "\"id\":7"), "category 7 is there twice, expected different ids".into()),
+        (coco("").replace("\"width\":100", "\"width\":0"), "image 9 has no pixels, expected a width and a height".into()),
+        (
+            coco("").replace("a.png", "gone.png"),
+            "the picture `gone.png` is not found, expected it beside the file, in images, or in a folder named like the split"
+                .into(),
+        ),
+        (
+            coco("").replace(IMAGES, "\"images\":[]"),
+            "no images, expected at least one".into(),
+        ),
+    ] {
+        folder.write("x.json", &json);
+        assert_eq!(folder.refused("x.json", ""), (ErrorKind::Format, format!("x.json: {expected}")), "{json}");
+    }
+}
