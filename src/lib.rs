@@ -37,6 +37,8 @@ pub mod image;
 pub mod kernels;
 mod model;
 pub mod nets;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod quant;
 pub mod tensor;
 pub mod text;

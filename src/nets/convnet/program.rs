@@ -413,7 +413,7 @@ impl Op {
     }
 
     /// The shape of the result; `shape` gives those of earlier values.
-    fn infer(&self, shape: impl Fn(usize) -> Result<Shape>) -> Result<Shape> {
+    pub(crate) fn infer(&self, shape: impl Fn(usize) -> Result<Shape>) -> Result<Shape> {
         let made = match self {
             Self::Conv { x, channels, groups, window, .. } => {
                 let x = shape(*x)?;

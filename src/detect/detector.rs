@@ -1,0 +1,248 @@
+//! A detector's file, opened and checked, and what it finds in pictures.
+
+use super::candidates::Candidates;
+use super::names;
+use super::part::Map;
+use super::spec::{Spec, check_fraction, check_max};
+use crate::bytes::Bytes;
+use crate::error::{Error, Result};
+use crate::gguf::Gguf;
+use crate::image::{Detection, Picture, nms};
+use crate::nets::convnet::program::Shape;
+use crate::nets::convnet::{ConvNet, Session};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a caller wants otherwise than the file says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DetectOptions {
+    /// The least score, from 0 to 1.
+    pub confidence: Option<f32>,
+    /// By how much boxes of a class may overlap, from 0 to 1.
+    pub iou: Option<f32>,
+    /// The most objects in a picture.
+    pub max: Option<usize>,
+    /// The classes to look for, by number; all if there are none.
+    pub classes: Vec<usize>,
+}
+
+/// How long the three phases of the last picture took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Resizing and normalising the picture.
+    pub place: Duration,
+    /// The network.
+    pub net: Duration,
+    /// From the network's outputs to objects.
+    pub decode: Duration,
+}
+
+impl Times {
+    /// All three.
+    pub fn total(&self) -> Duration {
+        self.place + self.net + self.decode
+    }
+}
+
+/// What computes the outputs.
+enum Engine {
+    Net(Box<Session>),
+}
+
+impl Engine {
+    fn new(file: &Gguf, threads: usize) -> Result<Self> {
+        let session = Session::new(Arc::new(ConvNet::load(file)?), threads)?;
+        Ok(Self::Net(Box::new(session)))
+    }
+
+    fn with_threads(self, threads: usize) -> Result<Self> {
+        match self {
+            Self::Net(session) => Ok(Self::Net(Box::new(Session::new(session.net().clone(), threads)?))),
+        }
+    }
+
+    /// The shapes of the input and of the outputs.
+    fn shapes(&self) -> (Shape, Vec<Shape>) {
+        match self {
+            Self::Net(session) => {
+                let program = session.net().program();
+                (program.shapes()[0], program.outputs().iter().map(|&x| program.shapes()[x]).collect())
+            }
+        }
+    }
+
+    fn input(&mut self) -> &mut [f32] {
+        match self {
+            Self::Net(session) => session.input(),
+        }
+    }
+
+    fn run(&mut self) -> Result<()> {
+        match self {
+            Self::Net(session) => session.run(),
+        }
+        Ok(())
+    }
+
+    fn output(&self, i: usize) -> &[f32] {
+        match self {
+            Self::Net(session) => session.output(i),
+        }
+    }
+}
+
+/// A detector: finds objects in pictures.
+///
+/// ```no_run
+/// use pupil::{Detector, Picture};
+///
+/// let mut detector = Detector::open("detector.gguf")?;
+/// let picture = Picture::open("street.jpg")?;
+/// for found in detector.detect(&picture)? {
+///     let name = &detector.spec().classes[found.class];
+///     println!("{name} {:.0} % at {:?}", 100.0 * found.score, found.rect);
+/// }
+/// # Ok::<(), pupil::Error>(())
+/// ```
+pub struct Detector {
+    name: String,
+    spec: Spec,
+    engine: Engine,
+    threads: usize,
+    input: Shape,
+    outputs: Vec<Shape>,
+    candidates: Candidates,
+    confidence: f32,
+    iou: f32,
+    max: usize,
+    times: Times,
+}
+
+impl Detector {
+    /// Maps the GGUF file at `path` and checks everything in it that is structure. It computes with a thread for each core.
+    ///
+    /// # Errors
+    /// `Io`, `Format` or `Unsupported`, with one line that names the file, the key or tensor, and what was expected.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_file(&Gguf::open(path.as_ref())?)
+    }
+
+    /// A detector whose file is in memory or embedded in the program; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// As [`Detector::open`].
+    pub fn from_bytes(bytes: impl Into<Arc<Bytes>>, name: &str) -> Result<Self> {
+        Self::from_file(&Gguf::from_bytes(bytes, name)?)
+    }
+
+    fn from_file(file: &Gguf) -> Result<Self> {
+        names::expect_detector(file)?;
+        let spec = Spec::read(file)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let engine = Engine::new(file, threads)?;
+        let (input, outputs) = engine.shapes();
+        spec.check(input, &outputs).map_err(|e| e.at(file.name()))?;
+        let (confidence, iou, max) = (spec.confidence, spec.iou, spec.max);
+        let (name, candidates, times) = (file.name().to_owned(), Candidates::default(), Times::default());
+        Ok(Self { name, spec, engine, threads, input, outputs, candidates, confidence, iou, max, times })
+    }
+
+    /// The same detector with this many threads.
+    ///
+    /// # Errors
+    /// `Input` for 0 threads.
+    pub fn with_threads(self, threads: usize) -> Result<Self> {
+        match threads {
+            0 => Err(Error::input("0 threads: expected at least 1")),
+            _ => Ok(Self { engine: self.engine.with_threads(threads)?, threads, ..self }),
+        }
+    }
+
+    /// Threads that it computes with.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The file's name, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the file says: classes, thresholds, and more.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// From now on does as `options` say; what they leave open is as the file says.
+    ///
+    /// # Errors
+    /// `Input` for options that make no sense.
+    pub fn configure(&mut self, options: &DetectOptions) -> Result<()> {
+        let confidence = options.confidence.unwrap_or(self.spec.confidence);
+        let iou = options.iou.unwrap_or(self.spec.iou);
+        let max = options.max.unwrap_or(self.spec.max);
+        let refused = |what: &str, e: Error| Error::input(e.to_string()).at(what);
+        check_fraction(confidence).map_err(|e| refused("confidence", e))?;
+        check_fraction(iou).map_err(|e| refused("IoU", e))?;
+        check_max(max).map_err(|e| refused("at most", e))?;
+        let mut wanted = vec![false; if options.classes.is_empty() { 0 } else { self.spec.classes.len() }];
+        for &class in &options.classes {
+            let classes = wanted.len();
+            *wanted
+                .get_mut(class)
+                .ok_or_else(|| Error::input(format!("class {class}, expected less than {classes}")))? = true;
+        }
+        self.candidates = Candidates::new(confidence, wanted);
+        (self.confidence, self.iou, self.max) = (confidence, iou, max);
+        Ok(())
+    }
+
+    /// The number of the class of this name, upper or lower case.
+    ///
+    /// # Errors
+    /// `Input`, with names that are alike, if there is none.
+    pub fn class(&self, name: &str) -> Result<usize> {
+        names::find(&self.spec.classes, name)
+    }
+
+    /// The objects in `picture`, those of the highest scores first, in its own pixels.
+    ///
+    /// # Errors
+    /// `Unsupported` or `Format` if the network cannot be run; never so for one that this library runs itself.
+    pub fn detect(&mut self, picture: &Picture) -> Result<Vec<Detection>> {
+        let start = Instant::now();
+        let placement = self.spec.geometry.place(picture, self.engine.input());
+        let placed = Instant::now();
+        self.engine.run().map_err(|e| e.at(&self.name))?;
+        let ran = Instant::now();
+        self.candidates.restart(self.confidence);
+        let (engine, shapes) = (&self.engine, &self.outputs);
+        let output = |i: usize| Map { shape: shapes[i], data: engine.output(i) };
+        self.spec.head.decode(output, self.input, self.spec.classes.len(), &mut self.candidates);
+        let found = self.candidates.list();
+        // Without an NMS this only sorts.
+        let iou = if self.spec.head.needs_nms() { self.iou } else { 1.0 };
+        nms(found, iou, self.max);
+        let in_picture = found.iter().map(|found| Detection { rect: placement.to_picture(found.rect), ..*found });
+        let found = in_picture.filter(|found| found.rect.area() > 0.0).collect();
+        self.times = Times { place: placed - start, net: ran - placed, decode: ran.elapsed() };
+        Ok(found)
+    }
+
+    /// How long the last picture took.
+    pub fn times(&self) -> Times {
+        self.times
+    }
+}
+
+impl std::fmt::Debug for Detector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Detector({}: {}, {} classes)", self.name, self.input, self.spec.classes.len())
+    }
+}
+
+const _: fn() = || {
+    fn send<T: Send>() {}
+    send::<Detector>();
+};

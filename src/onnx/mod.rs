@@ -1,0 +1,11 @@
+//! ONNX graphs: read and simplified by tract, and lowered to [networks](crate::nets::convnet) of our own.
+
+mod guard;
+mod hostile;
+mod lower;
+mod read;
+mod run;
+
+pub use lower::{Lowered, Output, lower};
+pub use read::{Graph, Input, read_file};
+pub use run::Runner;
