@@ -74,12 +74,11 @@ impl Style {
         let x0 = (outline.x0 - inset).min(picture.width() as f32 - width).max(0.0);
         let lowest = picture.height() as f32 - height;
         let at = |y0: f32| Rect { x0, y0, x1: x0 + width, y1: y0 + height };
-        let places = [outline.y0 - inset - height + self.radius, outline.y0 - inset, outline.y1 + inset - self.radius]
-            .map(|y0| at(y0.round()));
+        let places = [outline.y0 + inset - height, outline.y0 + inset, outline.y1 - inset].map(at);
         let free = |place: &&Rect| {
             (0.0..=lowest.max(0.0)).contains(&place.y0) && taken.iter().all(|other| other.iou(place) == 0.0)
         };
-        let crowded = || at((outline.y0 - inset - height).min(lowest).max(0.0).round());
+        let crowded = || at((outline.y0 + inset - height).min(lowest).max(0.0));
         places.iter().find(free).copied().unwrap_or_else(crowded)
     }
 }
@@ -140,7 +139,7 @@ impl Shape {
 fn colour(class: usize) -> [u8; 3] {
     const GOLDEN: f64 = 0.618_033_988_749_895;
     let turn = (class as f64 * GOLDEN + 0.08).fract() as f32;
-    let lightness = if class % 2 == 0 { 0.74 } else { 0.64 };
+    let lightness = if class.is_multiple_of(2) { 0.82 } else { 0.68 };
     oklch(lightness, 0.19, turn * std::f32::consts::TAU)
 }
 

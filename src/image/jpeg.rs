@@ -16,6 +16,8 @@ pub(super) enum End {
 pub(super) struct Walk {
     at: usize,
     state: State,
+    /// Where the last segment that was skipped begins.
+    segment: usize,
     past_header: bool,
 }
 
@@ -32,11 +34,13 @@ enum State {
 const START: u8 = 0xD8;
 const END: u8 = 0xD9;
 const SCAN: u8 = 0xDA;
+/// Of four components.
+const LONGEST_SCAN_HEADER: u16 = 14;
 
 impl Walk {
     /// A walk from the start-of-image marker at `start`.
     pub(super) fn new(start: usize) -> Self {
-        Self { at: start, state: State::Start, past_header: false }
+        Self { at: start, state: State::Start, segment: start, past_header: false }
     }
 
     /// How far the walk has come; a segment that is skipped may end behind the bytes there are.
@@ -44,9 +48,9 @@ impl Walk {
         self.at
     }
 
-    /// Whether picture data has been reached, so that the header was sound.
-    pub(super) fn past_header(&self) -> bool {
-        self.past_header
+    /// Where to search for another JPEG when this one leads nowhere: within the last segment, whose length may lie.
+    pub(super) fn doubtful(&self) -> usize {
+        self.segment + 2
     }
 
     /// Goes on as far as `bytes` allow. They begin where they began in earlier calls, and there may be more of them.
@@ -79,15 +83,16 @@ impl Walk {
         match rest {
             // Any number of FF may stand before a marker.
             [0xFF, 0xFF, ..] => self.at += 1,
-            [0xFF, END, ..] => return Some(End::At(self.at + 2)),
+            [0xFF, END, ..] if self.past_header => return Some(End::At(self.at + 2)),
             // TEM and restarts stand alone.
             [0xFF, 0x01 | 0xD0..=0xD7, ..] => self.at += 2,
-            [0xFF, 0x00 | 0x02..=0xBF | START, ..] => return Some(End::Damaged(self.at)),
+            [0xFF, 0x00 | 0x02..=0xBF | START | END, ..] => return Some(End::Damaged(self.at)),
             [0xFF, code, high, low, ..] => {
                 let length = u16::from_be_bytes([*high, *low]);
-                if length < 2 {
+                if length < 2 || (*code == SCAN && length > LONGEST_SCAN_HEADER) {
                     return Some(End::Damaged(self.at));
                 }
+                self.segment = self.at;
                 self.at += 2 + usize::from(length);
                 if *code == SCAN {
                     (self.state, self.past_header) = (State::Entropy, true);
@@ -149,6 +154,7 @@ mod tests {
         assert_eq!(walk(b"\xFF\xD8text"), End::Damaged(2));
         assert_eq!(walk(b"\xFF\xD8\xFF\xE0\x00\x01"), End::Damaged(2));
         assert_eq!(walk(b"\xFF\xD8\xFF\xD8"), End::Damaged(2));
+        assert_eq!(walk(b"\xFF\xD8\xFF\xD9"), End::Damaged(2), "a JPEG has a scan");
         assert_eq!(walk(b"\xFF\xD8\xFF\xDA\x00\x02ab\xFF\xD8\xFF"), End::Damaged(8));
     }
 }

@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 /// The longest JPEG that is taken for a frame.
 const MAX_FRAME: usize = 64 << 20;
 const CHUNK: usize = 64 << 10;
-/// How often a broken header may send the search back, so that no stream takes more than linear time.
+/// How often in a row a broken frame may send the search back, so that no stream takes more than linear time.
 const MAX_RETRIES: u32 = 16;
 
 /// A frame as it came, not decoded yet: one that is late can be dropped at no cost.
@@ -157,7 +157,7 @@ struct Splitter {
     head: usize,
     /// The frame that was begun.
     walk: Option<Walk>,
-    /// Headers in a row that led nowhere.
+    /// Frames in a row that led nowhere.
     retries: u32,
     /// Whether the present loss was reported.
     lost: bool,
@@ -239,12 +239,13 @@ impl Splitter {
         frame
     }
 
-    /// Gives the begun frame up. A header that led nowhere may have been chance: what it skipped is searched again.
+    /// Gives the begun frame up. Its last segment may have been cut and have skipped into the next frame, so that is
+    /// where the search begins.
     fn lose(&mut self, walk: &Walk, at: usize, why: String) -> Option<String> {
-        let again = !walk.past_header() && self.retries < MAX_RETRIES;
+        let again = self.retries < MAX_RETRIES;
         self.retries = if again { self.retries + 1 } else { 0 };
         let held = self.buffer.len() - self.head;
-        self.skip(if again { 2 } else { at.clamp(2, held) });
+        self.skip(if again { walk.doubtful() } else { at }.clamp(2, held));
         let first = !self.lost;
         self.lost = true;
         first.then_some(why)
