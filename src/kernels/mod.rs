@@ -303,21 +303,21 @@ table!(plain, "portable", wide: portable::Portable, portable::Portable, blocks: 
     features: [], vectors: 1, tokens: 4, pixels: 4);
 #[cfg(target_arch = "x86_64")]
 table!(avx2, "avx2", wide: proof!(x86::Avx2), x86::Avx2, blocks: proof!(x86::Avx2), x86::Avx2,
-    features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4, pixels: 6);
+    features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4, pixels: 4);
 #[cfg(target_arch = "x86_64")]
 table!(avxvnni, "avxvnni", wide: proof!(x86::AvxVnni), x86::AvxVnni, blocks: proof!(x86::AvxVnni), x86::AvxVnni,
-    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6, pixels: 6);
+    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6, pixels: 4);
 #[cfg(target_arch = "x86_64")]
 table!(avx512, "avx512", wide: proof!(x86::Avx512), x86::Avx512, blocks: proof!(x86::Avx512Half), x86::Avx512Half,
-    features: ["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni"], vectors: 2, tokens: 6, pixels: 12);
+    features: ["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni"], vectors: 2, tokens: 6, pixels: 8);
 // Of the 32 registers, 24 hold sums either way. Without the dot instruction, products need some; with it, more rows save
 // broadcasts.
 #[cfg(target_arch = "aarch64")]
 table!(neon, "neon", wide: proof!(arm::Neon), arm::Neon, blocks: proof!(arm::Neon), arm::Neon,
-    features: ["neon"], vectors: 1, tokens: 6, pixels: 6);
+    features: ["neon"], vectors: 1, tokens: 6, pixels: 4);
 #[cfg(target_arch = "aarch64")]
 table!(dotprod, "dotprod", wide: proof!(arm::Dotprod), arm::Dotprod, blocks: proof!(arm::Dotprod), arm::Dotprod,
-    features: ["neon" "dotprod"], vectors: 2, tokens: 3, pixels: 6);
+    features: ["neon" "dotprod"], vectors: 2, tokens: 3, pixels: 4);
 
 /// All tables compiled in, from the plainest to the fastest.
 static TABLES: &[&Kernels] = &[

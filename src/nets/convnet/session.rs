@@ -9,6 +9,7 @@ use crate::kernels::{Kernels, Out, Rows, Segment};
 use crate::threads::Team;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Elements behind each buffer that kernels may read, but make nothing of.
 const SLACK: usize = 64;
@@ -116,6 +117,15 @@ impl Session {
         }
         for (i, &x) in self.net.program().outputs().iter().enumerate() {
             self.memory.map(&self.net, &self.plan, x).copy_to(self.workers.kernels, &mut self.outputs[i]);
+        }
+    }
+
+    /// As [`run`](Self::run), and tells how long each operation took, one after the other.
+    pub fn profile(&mut self, mut tell: impl FnMut(Duration)) {
+        for i in 0..self.layers.len() {
+            let start = Instant::now();
+            self.step(i);
+            tell(start.elapsed());
         }
     }
 
