@@ -1,4 +1,4 @@
-//! Real vocabularies against the ids that llama.cpp's own tests expect. The files are not part of the repository: they
+//! Real vocabularies against the ids that llama.cpp's own tests expect, and T5's against those of its authors' tools. The files are not part of the repository: they
 //! are read from `../shared/tokenizers`, and what is not there is skipped.
 
 use pupil::{
@@ -10,6 +10,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use vectors::base64;
+
+#[path = "vectors/base64.rs"]
+mod vectors;
 
 fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/tokenizers").join(name);
@@ -107,6 +111,57 @@ fn qwen2_5() {
     assert!(tokenizer.is_end(151_645) && tokenizer.is_end(151_643) && !tokenizer.is_end(872));
 }
 
+/// A GGUF in memory with the unigram vocabulary of T5, from its JSON.
+fn t5() -> Option<Gguf> {
+    let json = fs::read_to_string(shared("t5/tokenizer.nopad.json")?).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let entries: Vec<(String, f32)> = serde_json::from_value(json["model"]["vocab"].clone()).unwrap();
+    let (tokens, scores): (Vec<String>, Vec<f32>) = entries.into_iter().unzip();
+    let mut kinds = vec![1i32; tokens.len()];
+    for added in json["added_tokens"].as_array().unwrap() {
+        kinds[added["id"].as_u64().unwrap() as usize] = 3;
+    }
+    kinds[2] = 2;
+    let mut file = Vec::new();
+    let mut writer = Writer::new();
+    writer.key("tokenizer.ggml.model", "t5").key("tokenizer.ggml.tokens", OwnedValue::strings(&tokens));
+    writer.key("tokenizer.ggml.scores", &scores[..]).key("tokenizer.ggml.token_type", &kinds[..]);
+    let charsmap = base64(json["normalizer"]["precompiled_charsmap"].as_str().unwrap());
+    writer.key("tokenizer.ggml.precompiled_charsmap", &charsmap[..]);
+    writer.write(&mut file).unwrap();
+    Some(Gguf::from_bytes(Bytes::from(&file[..]), "t5").unwrap())
+}
+
+#[test]
+fn t5_gives_the_published_ids() {
+    let (Some(file), Some(expected)) = (t5(), shared("hf-swift-expected/t5_base_encoded.json")) else { return };
+    let tokenizer = Tokenizer::from_gguf(&file).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&fs::read_to_string(expected).unwrap()).unwrap();
+    let ids: Vec<u32> = serde_json::from_value(expected["token_ids"].clone()).unwrap();
+    assert_eq!(tokenizer.encode(expected["text"].as_str().unwrap(), Specials::ADD).unwrap(), ids);
+    let prompt = tokenizer.encode("translate English to German: Hello.</s>", Specials::PARSE).unwrap();
+    assert_eq!(prompt, [13959, 1566, 12, 2968, 10, 8774, 5, 1]);
+    assert_eq!(tokenizer.decode(&prompt), "translate English to German: Hello.");
+}
+
+#[cfg(feature = "hf-tokenizer")]
+#[test]
+fn the_json_of_t5_gives_the_same_ids() {
+    let (Some(file), Some(json)) = (t5(), shared("t5/tokenizer.json")) else { return };
+    let mut bytes = Vec::new();
+    let json = fs::read_to_string(json).unwrap();
+    Writer::new().key("tokenizer.huggingface.json", json.as_str()).write(&mut bytes).unwrap();
+    let json = Tokenizer::from_gguf(&Gguf::from_bytes(Bytes::from(&bytes[..]), "t5").unwrap()).unwrap();
+    let own = Tokenizer::from_gguf(&file).unwrap();
+    let Some(cases) = cases("llama-spm") else { return };
+    for (text, _) in &cases {
+        let ids = own.encode(text, Specials::ADD).unwrap();
+        assert_eq!(ids, json.encode(text, Specials::ADD).unwrap(), "{text:?}");
+        assert_eq!(own.decode(&ids), json.decode(&ids), "{text:?}");
+    }
+    println!("t5: {} cases equal", cases.len());
+}
+
 /// Llama 3's vocabulary is too large to be at hand; only its expected ids are.
 #[test]
 fn llama3() {
@@ -147,6 +202,10 @@ fn timings() {
     if let Some(file) = qwen2() {
         best("qwen2 opened", &mut || drop(Tokenizer::from_gguf(&file).unwrap()));
         measure("qwen2", &Tokenizer::from_gguf(&file).unwrap(), &best);
+    }
+    if let Some(file) = t5() {
+        best("t5 opened", &mut || drop(Tokenizer::from_gguf(&file).unwrap()));
+        measure("t5", &Tokenizer::from_gguf(&file).unwrap(), &best);
     }
     for name in ["llama-spm", "gpt-2"] {
         let Some(path) = shared(&format!("llama.cpp-vocab/ggml-vocab-{name}.gguf")) else { continue };

@@ -7,6 +7,11 @@ use pupil::{
     gguf::{Gguf, OwnedValue, Writer},
     text::{ChatTemplate, Message, RenderOptions, Specials, StreamDecoder, Tokenizer},
 };
+use serde_json::{Map, Value as Json};
+use vectors::base64;
+
+#[path = "vectors/base64.rs"]
+mod vectors;
 
 fn file(fill: impl FnOnce(&mut Writer)) -> Gguf {
     let mut writer = Writer::new();
@@ -49,6 +54,33 @@ fn bpe(pre: &str) -> Gguf {
     })
 }
 
+/// The vocabularies of vectors/unigram.py, by name.
+fn unigrams() -> Map<String, Json> {
+    let mut all: Map<String, Json> = serde_json::from_str(include_str!("vectors/unigram.json")).unwrap();
+    all["bytes"]["charsmap"] = all["nfkc"]["charsmap"].clone();
+    all
+}
+
+/// A file with one of them, and with the rules in `charsmap`.
+fn unigram(model: &Json, charsmap: &[u8]) -> Gguf {
+    let list = |key: &str| model[key].as_array().unwrap().iter();
+    let tokens: Vec<&str> = list("tokens").map(|token| token.as_str().unwrap()).collect();
+    let scores: Vec<f32> = list("scores").map(|score| score.as_f64().unwrap() as f32).collect();
+    let kinds: Vec<i32> = list("types").map(|kind| kind.as_i64().unwrap() as i32).collect();
+    file(|w| {
+        w.key("tokenizer.ggml.model", "t5").key("tokenizer.ggml.tokens", OwnedValue::strings(&tokens));
+        w.key("tokenizer.ggml.scores", &scores[..]).key("tokenizer.ggml.token_type", &kinds[..]);
+        for key in ["add_space_prefix", "remove_extra_whitespaces"] {
+            w.key(format!("tokenizer.ggml.{key}"), model[key].as_bool().unwrap());
+        }
+        w.key("tokenizer.ggml.precompiled_charsmap", charsmap);
+    })
+}
+
+fn charsmap(model: &Json) -> Vec<u8> {
+    base64(model["charsmap"].as_str().unwrap())
+}
+
 /// GPT-2's character for a byte, by its definition.
 fn byte_char(byte: u8) -> char {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..);
@@ -86,6 +118,50 @@ fn byte_level_bpe_merges_by_rank() {
     assert_eq!(tokenizer.encode("hello hi", Specials::ADD).unwrap(), [259, 258, b'o'.into(), 261]);
     assert!(tokenizer.is_end(260) && !tokenizer.is_end(259));
     assert_eq!(tokenizer.decode(&[259, 258, 111, 260, 261, 9999]), "hello hi");
+}
+
+#[test]
+fn unigram_ids_and_texts_equal_those_of_sentencepiece() {
+    for (name, model) in &unigrams() {
+        let tokenizer = Tokenizer::from_gguf(&unigram(model, &charsmap(model))).unwrap();
+        let cases = model["cases"].as_array().unwrap();
+        for case in cases {
+            let text = case[0].as_str().unwrap();
+            let expected: Vec<u32> = serde_json::from_value(case[1].clone()).unwrap();
+            let ids = tokenizer.encode(text, Specials::NONE).unwrap();
+            assert_eq!(ids, expected, "{name}: {text:?}");
+            // SentencePiece writes a mark for what is unknown.
+            if !ids.contains(&2) {
+                assert_eq!(tokenizer.decode(&ids), case[2].as_str().unwrap(), "{name}: {text:?}");
+            }
+        }
+        println!("{name}: {} cases equal", cases.len());
+    }
+}
+
+#[test]
+fn unigram_texts_end_with_eos_and_may_hold_special_tokens() {
+    let model = &unigrams()["nfkc"];
+    let tokenizer = Tokenizer::from_gguf(&unigram(model, &[])).unwrap();
+    let encode = |text, specials| tokenizer.encode(text, specials).unwrap();
+    assert_eq!((tokenizer.pad(), tokenizer.eos(), tokenizer.unknown()), (Some(0), Some(1), Some(2)));
+    assert!(tokenizer.adds_eos() && !tokenizer.adds_bos() && tokenizer.is_end(1));
+    assert_eq!(encode("", Specials::ADD), [1]);
+    let the = tokenizer.id("▁the").unwrap();
+    assert_eq!(encode("the</s> the", Specials::PARSE), [the, 1, the]);
+    assert!(!encode("the</s>", Specials::NONE).contains(&1));
+    assert_eq!(tokenizer.decode(&[0, tokenizer.id("▁").unwrap(), the, the, 1]), "the the");
+}
+
+#[test]
+fn unigram_takes_linear_time() {
+    let model = &unigrams()["nfkc"];
+    let tokenizer = Tokenizer::from_gguf(&unigram(model, &charsmap(model))).unwrap();
+    for text in ["a".repeat(1 << 20), " ".repeat(1 << 20), "日".repeat(1 << 18), "the end. ".repeat(1 << 17)] {
+        let start = std::time::Instant::now();
+        tokenizer.encode(&text, Specials::NONE).unwrap();
+        assert!(start.elapsed().as_secs() < 5);
+    }
 }
 
 #[test]
@@ -139,6 +215,20 @@ fn hostile_vocabularies_are_refused_or_defined() {
         w.key("tokenizer.ggml.model", "bert").key("tokenizer.ggml.tokens", ab());
     });
     assert_eq!(kind, ErrorKind::Unsupported);
+    let model = &unigrams()["nfkc"];
+    let unended = [&[0; 4][..], b"abc"].concat();
+    let long = [&[0; 4][..], &b"x".repeat(300), b"\0"].concat();
+    for (rules, expected) in [
+        (&b"\x01"[..], "its 1 bytes contradict its length field, expected a trie and replacements"),
+        (b"\xff\xff\xff\xff....", "its 8 bytes contradict its length field, expected a trie and replacements"),
+        (b"\x03\0\0\0...", "its 7 bytes contradict its length field, expected a trie and replacements"),
+        (b"\0\0\0\0\xff\0", "its replacements are not UTF-8, expected strings that end with a NUL"),
+        (&unended, "its last replacement has no end, expected strings that end with a NUL"),
+        (&long, "a replacement of 300 bytes, expected at most 256"),
+    ] {
+        let error = Tokenizer::from_gguf(&unigram(model, rules)).unwrap_err();
+        assert_eq!(error.to_string(), format!("test.gguf: tokenizer.ggml.precompiled_charsmap: {expected}"));
+    }
     #[cfg(feature = "hf-tokenizer")]
     for json in ["", "{}", "[1", "{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}"] {
         refused(&|w| {
@@ -173,7 +263,7 @@ proptest! {
         merges in prop::collection::vec("[a-c ]{0,5}", 0..8),
         kinds in prop::collection::vec(0i32..8, 20),
         scores in prop::collection::vec(any::<f32>(), 20),
-        model in prop_oneof![Just("llama"), Just("gpt2")],
+        model in prop_oneof![Just("llama"), Just("gpt2"), Just("t5")],
         pre in prop_oneof![Just("llama3"), Just("default")],
         id: u32,
         text in "[abc<▁é \n]{0,20}",
@@ -190,6 +280,48 @@ proptest! {
             let ids = tokenizer.encode(&text, specials).unwrap();
             prop_assert!(ids.iter().all(|&id| (id as usize) < tokenizer.len()));
             tokenizer.decode(&ids);
+        }
+    }
+
+    /// SentencePiece takes no text apart for good: what it normalises to itself comes back.
+    #[test]
+    fn unigram_texts_come_back(text in "[a-zé.,0-9 ]{0,40}") {
+        let all = unigrams();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        for (name, expected) in [("bytes", words.join(" ")), ("spaces", text.clone())] {
+            let model = &all[name];
+            let tokenizer = Tokenizer::from_gguf(&unigram(model, &charsmap(model))).unwrap();
+            let ids = tokenizer.encode(&text, Specials::NONE).unwrap();
+            if !ids.contains(&2) {
+                prop_assert_eq!(tokenizer.decode(&ids), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn no_charsmap_makes_it_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..200),
+        keep_len: bool,
+        len in (0u32..2500).prop_map(|units| units * 4),
+        text in "[a-zé ﬁＡ①\u{0}\u{301}\u{308}日]{0,40}",
+    ) {
+        let model = &unigrams()["bytes"];
+        let mut rules = charsmap(model);
+        for (at, byte) in changes {
+            *at.get_mut(&mut rules) = byte;
+        }
+        // Most other lengths are refused.
+        let len = if keep_len { charsmap(model)[..4].try_into().unwrap() } else { len.to_le_bytes() };
+        rules[..4].copy_from_slice(&len);
+        for ascii in [false, true] {
+            if ascii {
+                let from = rules.len().min(4 + u32::from_le_bytes(len) as usize);
+                rules[from..].iter_mut().enumerate().for_each(|(at, byte)| *byte = if at % 8 == 7 { 0 } else { *byte & 0x7f });
+                *rules.last_mut().unwrap() = 0;
+            }
+            let Ok(tokenizer) = Tokenizer::from_gguf(&unigram(model, &rules)) else { continue };
+            let ids = tokenizer.encode(&text, Specials::NONE).unwrap();
+            prop_assert!(ids.iter().all(|&id| (id as usize) < tokenizer.len()));
         }
     }
 }

@@ -35,7 +35,8 @@ impl Folder {
 
     fn open_at(&self, name: &str, split: &str) -> Result<Dataset, pupil_distill::Error> {
         let split = Some(split.to_string()).filter(|split| !split.is_empty());
-        Dataset::open(self.0.join(name), &Options { split, pictures: None })
+        let path = if name.is_empty() { self.0.clone() } else { self.0.join(name) };
+        Dataset::open(path, &Options { split, pictures: None })
     }
 
     fn open(&self, split: &str) -> Dataset {
@@ -277,19 +278,25 @@ fn several_coco_files() {
     assert_eq!(folder.refused("", ""), (ErrorKind::Format, expected.into()));
 }
 
+/// A message without ` at line 1 column 2`.
+fn without_place(message: &str) -> String {
+    let Some((start, place)) = message.split_once(" at line 1 column ") else { return message.into() };
+    format!("{start}{}", place.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+}
+
 #[test]
 fn bad_coco_json() {
     let folder = Folder::new("badcoco", &[("a.png", "30x20")]);
     let annotation = |rest: &str| coco(&format!(r#"{{"id":5,"image_id":4,"category_id":7{rest}}}"#));
     let wrong = ", expected COCO's images, annotations and categories";
     for (json, expected) in [
-        (String::new(), format!("EOF while parsing a value at line 1 column 0{wrong}")),
-        ("{}".into(), format!("missing field `images` at line 1 column 2{wrong}")),
-        ("[1]".into(), format!("invalid type: integer `1`, expected a sequence at line 1 column 2{wrong}")),
-        (annotation(""), format!("missing field `bbox` at line 1 column 241{wrong}")),
-        (annotation(r#","bbox":[1,2,3]"#), format!("invalid length 3, expected an array of length 4 at line 1 column 255{wrong}")),
-        (annotation(r#","bbox":[NaN,2,3,4]"#), format!("expected value at line 1 column 249{wrong}")),
-        (annotation(r#","bbox":[1e999,2,3,4]"#), format!("number out of range at line 1 column 253{wrong}")),
+        (String::new(), format!("EOF while parsing a value{wrong}")),
+        ("{}".into(), format!("missing field `images`{wrong}")),
+        ("[1]".into(), format!("invalid type: integer `1`, expected a sequence{wrong}")),
+        (annotation(""), format!("missing field `bbox`{wrong}")),
+        (annotation(r#","bbox":[1,2,3]"#), format!("invalid length 3, expected an array of length 4{wrong}")),
+        (annotation(r#","bbox":[NaN,2,3,4]"#), format!("expected value{wrong}")),
+        (annotation(r#","bbox":[1e999,2,3,4]"#), format!("number out of range{wrong}")),
         (
             annotation(r#","bbox":[1,2,-3,4]"#),
             "annotation 5: `bbox` is [1.0, 2.0, -3.0, 4.0], expected [left, top, width, height]".into(),
@@ -316,6 +323,8 @@ fn bad_coco_json() {
         ),
     ] {
         folder.write("x.json", &json);
-        assert_eq!(folder.refused("x.json", ""), (ErrorKind::Format, format!("x.json: {expected}")), "{json}");
+        let (kind, message) = folder.refused("x.json", "");
+        let message = without_place(&message);
+        assert_eq!((kind, message), (ErrorKind::Format, format!("x.json: {expected}")), "{json}");
     }
 }

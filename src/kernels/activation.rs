@@ -65,47 +65,63 @@ impl Activation {
     }
 }
 
+/// Applies `$f` to vectors of `$x`, the last one filled up with zeros. A macro, because closures do not get the
+/// instruction set of the function that they are in.
+macro_rules! each {
+    ($s:ident, $S:ident, $values:ident, |$x:ident| $f:expr) => {{
+        let mut vectors = $values.chunks_exact_mut($S::LANES);
+        for vector in &mut vectors {
+            let $x = $s.load(vector);
+            $s.store($f, vector);
+        }
+        let rest = vectors.into_remainder();
+        if !rest.is_empty() {
+            let mut vector = [0.0; 16];
+            vector[..rest.len()].copy_from_slice(rest);
+            let $x = $s.load(&vector);
+            $s.store($f, &mut vector);
+            rest.copy_from_slice(&vector[..rest.len()]);
+        }
+    }};
+}
+
 /// Applies an activation to every element.
 #[inline(always)]
-pub(super) fn apply<S: Simd>(s: S, activation: Activation, x: &mut [f32]) {
-    let one = || s.splat(1.0);
-    let sigmoid = |x| s.div(one(), s.add(one(), exp(s, s.sub(s.splat(0.0), x))));
-    let unit = |x| s.min(s.max(x, s.splat(0.0)), one());
+pub(super) fn apply<S: Simd>(s: S, activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::None => {}
         Activation::Relu | Activation::Clip(..) => {
             let (lines, _) = activation.lines();
-            each(s, x, |x| lines.apply(s, x));
+            each!(s, S, values, |x| lines.apply(s, x));
         }
-        Activation::LeakyRelu(slope) => each(s, x, |x| {
+        Activation::LeakyRelu(slope) => each!(s, S, values, |x| {
             let zero = s.splat(0.0);
             s.mul_add(s.min(x, zero), s.splat(slope), s.max(x, zero))
         }),
-        Activation::Silu => each(s, x, |x| s.mul(x, sigmoid(x))),
-        Activation::HardSwish => each(s, x, |x| s.mul(x, unit(s.mul_add(x, s.splat(1.0 / 6.0), s.splat(0.5))))),
-        Activation::HardSigmoid(a, b) => each(s, x, |x| unit(s.mul_add(x, s.splat(a), s.splat(b)))),
-        Activation::Sigmoid => each(s, x, sigmoid),
-        Activation::Exp => each(s, x, |x| exp(s, x)),
+        Activation::Silu => each!(s, S, values, |x| s.mul(x, sigmoid(s, x))),
+        Activation::HardSwish => {
+            each!(s, S, values, |x| s.mul(x, unit(s, s.mul_add(x, s.splat(1.0 / 6.0), s.splat(0.5)))));
+        }
+        Activation::HardSigmoid(a, b) => each!(s, S, values, |x| unit(s, s.mul_add(x, s.splat(a), s.splat(b)))),
+        Activation::Sigmoid => each!(s, S, values, |x| sigmoid(s, x)),
+        Activation::Exp => each!(s, S, values, |x| exp(s, x)),
         // Rare enough to be left to the compiler.
-        Activation::Sqrt => x.iter_mut().for_each(|x| *x = x.sqrt()),
+        Activation::Sqrt => values.iter_mut().for_each(|x| *x = x.sqrt()),
         // tanh x = 2 σ(2x) − 1
-        Activation::Tanh => each(s, x, |x| s.sub(s.mul(s.splat(2.0), sigmoid(s.add(x, x))), one())),
+        Activation::Tanh => {
+            each!(s, S, values, |x| s.mul_add(s.splat(2.0), sigmoid(s, s.add(x, x)), s.splat(-1.0)));
+        }
     }
 }
 
-/// Applies `f` to vectors of `x`, the last one filled up with zeros.
+/// `1 / (1 + e⁻ˣ)`
 #[inline(always)]
-fn each<S: Simd>(s: S, x: &mut [f32], f: impl Fn(S::F) -> S::F) {
-    let mut vectors = x.chunks_exact_mut(S::LANES);
-    for x in &mut vectors {
-        s.store(f(s.load(x)), x);
-    }
-    let rest = vectors.into_remainder();
-    if !rest.is_empty() {
-        let mut x = [0.0; 16];
-        x[..rest.len()].copy_from_slice(rest);
-        let y = f(s.load(&x));
-        s.store(y, &mut x);
-        rest.copy_from_slice(&x[..rest.len()]);
-    }
+fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
+    s.div(s.splat(1.0), s.add(s.splat(1.0), exp(s, s.sub(s.splat(0.0), x))))
+}
+
+/// `min(max(x, 0), 1)`
+#[inline(always)]
+fn unit<S: Simd>(s: S, x: S::F) -> S::F {
+    s.min(s.max(x, s.splat(0.0)), s.splat(1.0))
 }

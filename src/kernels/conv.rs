@@ -304,7 +304,10 @@ fn tile<S: Simd, E: Element, const V: usize, const C: usize>(
     first: usize,
     count: usize,
 ) {
-    let mut sums: [[E::Sum<S>; C]; V] = from_fn(|v| [E::start(s, job.start, channel + v * S::LANES); C]);
+    let mut sums = [[E::start(s, job.start, channel); C]; V];
+    for v in 1..V {
+        sums[v] = [E::start(s, job.start, channel + v * S::LANES); C];
+    }
     let mut blocks = [weights; V];
     for (v, block) in blocks.iter_mut().enumerate() {
         *block = &weights[v * S::LANES / BLOCK * per_block..][..per_block];
@@ -318,11 +321,14 @@ fn tile<S: Simd, E: Element, const V: usize, const C: usize>(
         });
         let w = blocks.map(|block| &block[segment.first..][..steps]);
         for k in 0..steps {
-            let w: [E::Vector<S>; V] = from_fn(|v| E::weights(s, &w[v][k][v * S::LANES % BLOCK..]));
+            let mut vectors = [E::weights(s, &w[0][k]); V];
+            for v in 1..V {
+                vectors[v] = E::weights(s, &w[v][k][v * S::LANES % BLOCK..]);
+            }
             for c in 0..C {
                 let x = E::splat(s, x[c][k]);
                 for v in 0..V {
-                    sums[v][c] = E::mul_add(s, x, w[v], sums[v][c]);
+                    sums[v][c] = E::mul_add(s, x, vectors[v], sums[v][c]);
                 }
             }
         }
@@ -369,19 +375,24 @@ pub(super) fn write<S: Simd>(s: S, out: &mut Out, at: usize, results: &[f32]) {
 #[inline(always)]
 pub(super) fn narrow<S: Simd>(s: S, x: &[f32], inverse: f32, zero: f32, out: &mut [u8]) {
     let (inverse, zero) = (s.splat(inverse), s.splat(zero));
-    let byte = |x| s.round(s.min(s.max(s.mul_add(x, inverse, zero), s.splat(0.0)), s.splat(255.0)));
     let mut xs = x.chunks_exact(S::LANES);
     let mut outs = out.chunks_exact_mut(S::LANES);
     for (x, out) in (&mut xs).zip(&mut outs) {
-        s.store_narrow(byte(s.load(x)), out);
+        s.store_narrow(to_byte(s, s.load(x), inverse, zero), out);
     }
     let rest = outs.into_remainder();
     if !rest.is_empty() {
         let (mut x, mut bytes) = ([0.0; 16], [0; 16]);
         x[..rest.len()].copy_from_slice(xs.remainder());
-        s.store_narrow(byte(s.load(&x)), &mut bytes);
+        s.store_narrow(to_byte(s, s.load(&x), inverse, zero), &mut bytes);
         rest.copy_from_slice(&bytes[..rest.len()]);
     }
+}
+
+// Not a closure: those do not get the instruction set of the function that they are in.
+#[inline(always)]
+fn to_byte<S: Simd>(s: S, x: S::F, inverse: S::F, zero: S::F) -> S::I {
+    s.round(s.min(s.max(s.mul_add(x, inverse, zero), s.splat(0.0)), s.splat(255.0)))
 }
 
 /// `out = (x − zero) × scale`

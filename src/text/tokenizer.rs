@@ -2,10 +2,12 @@
 
 use super::{
     bpe::Bpe,
+    charsmap::Charsmap,
     merge::Merger,
     pretokenize::Split,
     specials::{Fragment, SpecialTokens, find_ends},
     spm::Spm,
+    unigram::Unigram,
     vocab::{Kind, Pool, Spelling, Vocab},
 };
 use crate::{
@@ -50,6 +52,7 @@ pub struct Tokenizer {
 enum Model {
     Spm(Spm),
     Bpe(Bpe),
+    Unigram(Box<Unigram>),
     #[cfg(feature = "hf-tokenizer")]
     HuggingFace(Box<super::hf::HuggingFace>),
 }
@@ -94,8 +97,8 @@ impl Named {
 const MAX_TEXT: usize = 1 << 30;
 
 impl Tokenizer {
-    /// The tokenizer of a file: its own vocabulary (`tokenizer.ggml.*`) if it is SentencePiece BPE (`llama`) or
-    /// byte-level BPE (`gpt2`), else the one in `tokenizer.huggingface.json`.
+    /// The tokenizer of a file: its own vocabulary (`tokenizer.ggml.*`) if it is SentencePiece BPE (`llama`),
+    /// SentencePiece unigram (`t5`) or byte-level BPE (`gpt2`), else the one in `tokenizer.huggingface.json`.
     ///
     /// # Errors
     /// `Format` if keys are missing or contradict each other; `Unsupported` for another model or an unknown
@@ -106,6 +109,7 @@ impl Tokenizer {
         let model = file.keys().opt_str("tokenizer.ggml.model")?;
         match (model, json) {
             (Some("llama"), _) if has_tokens => Self::spm(file),
+            (Some("t5"), _) if has_tokens => Self::unigram(file),
             (Some("gpt2"), json) if has_tokens => {
                 let pre = file.keys().opt_str("tokenizer.ggml.pre")?.unwrap_or("default");
                 match (Split::from_name(pre), json) {
@@ -120,7 +124,7 @@ impl Tokenizer {
             }
             (_, Some(json)) => Self::hugging_face(file, json),
             (Some(model), None) if has_tokens => Err(Error::unsupported(format!(
-                "{}: tokenizer.ggml.model is {model:?}, expected \"llama\", \"gpt2\" or a tokenizer.huggingface.json",
+                "{}: tokenizer.ggml.model is {model:?}, expected \"llama\", \"gpt2\", \"t5\" or a tokenizer.huggingface.json",
                 file.name()
             ))),
             _ => Err(Error::format(format!(
@@ -138,10 +142,25 @@ impl Tokenizer {
         named.unknown = named.unknown.or(usual(0));
         named.bos = named.bos.or(usual(1));
         named.eos = named.eos.or(usual(2));
-        let scores = file.keys().opt_f32s("tokenizer.ggml.scores")?.unwrap_or_else(|| vec![0.0; vocab.len()]);
-        check_len(file, "tokenizer.ggml.scores", scores.len(), vocab.len())?;
+        let scores = read_scores(file, vocab.len())?;
         let model = Model::Spm(Spm::new(&vocab, &scores, named.unknown));
-        Self::finish(file, vocab, model, named, Defaults { space_before: true, add_bos: true })
+        Self::finish(file, vocab, model, named, Defaults { space_before: true, add_bos: true, add_eos: false })
+    }
+
+    fn unigram(file: &Gguf) -> Result<Self> {
+        let vocab = read_vocab(file, Spelling::Pieces)?;
+        let mut named = Named::read(file, vocab.len())?;
+        // T5's own numbers, for files that name none.
+        let usual = |id: u32| Some(id).filter(|&id| (id as usize) < vocab.len());
+        named.pad = named.pad.or(usual(0));
+        named.eos = named.eos.or(usual(1));
+        named.unknown = named.unknown.or(usual(2));
+        let scores = read_scores(file, vocab.len())?;
+        let remove_spaces = file.keys().opt_bool("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(true);
+        let unigram = Unigram::new(&vocab, scores, named.unknown, read_charsmap(file)?, remove_spaces);
+        let unigram = unigram.map_err(|e| e.at(file.name()))?;
+        let defaults = Defaults { space_before: true, add_bos: false, add_eos: true };
+        Self::finish(file, vocab, Model::Unigram(Box::new(unigram)), named, defaults)
     }
 
     fn bpe(file: &Gguf, split: Split, whole_words: bool) -> Result<Self> {
@@ -150,7 +169,13 @@ impl Tokenizer {
         let merges = Pool::new(file.bytes(), file.keys().strings("tokenizer.ggml.merges")?);
         let merges = merges.map_err(|e| e.at("tokenizer.ggml.merges").at(file.name()))?;
         let bpe = Bpe::new(merges, split, whole_words);
-        Self::finish(file, vocab, Model::Bpe(bpe), named, Defaults { space_before: false, add_bos: whole_words })
+        Self::finish(
+            file,
+            vocab,
+            Model::Bpe(bpe),
+            named,
+            Defaults { space_before: false, add_bos: whole_words, add_eos: false },
+        )
     }
 
     #[cfg(feature = "hf-tokenizer")]
@@ -159,7 +184,7 @@ impl Tokenizer {
             super::hf::HuggingFace::load(json).map_err(|e| e.at("tokenizer.huggingface.json").at(file.name()))?;
         let (model, vocab) = loaded;
         let named = Named::read(file, vocab.len())?;
-        let defaults = Defaults { space_before: model.space_before(), add_bos: false };
+        let defaults = Defaults { space_before: model.space_before(), add_bos: false, add_eos: false };
         Self::finish(file, vocab, Model::HuggingFace(Box::new(model)), named, defaults)
     }
 
@@ -184,7 +209,7 @@ impl Tokenizer {
         let tokenizer = Self {
             space_before: keys.opt_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(defaults.space_before),
             add_bos: keys.opt_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(defaults.add_bos),
-            add_eos: keys.opt_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
+            add_eos: keys.opt_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(defaults.add_eos),
             vocab,
             model,
             specials,
@@ -225,6 +250,7 @@ impl Tokenizer {
                 (Fragment::Text(text), Model::Spm(spm)) => {
                     spm.encode(&self.vocab, text, self.space_before && after_special, &mut merger, &mut ids);
                 }
+                (Fragment::Text(text), Model::Unigram(unigram)) => unigram.encode(text, self.space_before, &mut ids)?,
                 (Fragment::Text(text), Model::Bpe(bpe)) => bpe.encode(&self.vocab, text, &mut merger, &mut ids),
                 #[cfg(feature = "hf-tokenizer")]
                 (Fragment::Text(_), Model::HuggingFace(_)) => {}
@@ -256,9 +282,15 @@ impl Tokenizer {
                 out.remove(start);
             }
             // An unknown token stands in the middle of text.
-            after_special = matches!(kind, Kind::Control | Kind::UserDefined);
+            after_special = matches!(kind, Kind::Control | Kind::UserDefined)
+                || (after_special && kind == Kind::Normal && self.trims() && out.is_empty());
         }
         String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// Whether texts begin with no space, however many there are.
+    fn trims(&self) -> bool {
+        matches!(&self.model, Model::Unigram(unigram) if unigram.removes_extra_spaces())
     }
 
     /// How many tokens there are.
@@ -332,6 +364,7 @@ impl Tokenizer {
 struct Defaults {
     space_before: bool,
     add_bos: bool,
+    add_eos: bool,
 }
 
 fn read_vocab(file: &Gguf, spelling: Spelling) -> Result<Vocab> {
@@ -354,6 +387,23 @@ fn read_vocab(file: &Gguf, spelling: Spelling) -> Result<Vocab> {
     Ok(Vocab::new(tokens, kinds, spelling))
 }
 
+fn read_scores(file: &Gguf, tokens: usize) -> Result<Vec<f32>> {
+    let scores = file.keys().opt_f32s("tokenizer.ggml.scores")?.unwrap_or_else(|| vec![0.0; tokens]);
+    check_len(file, "tokenizer.ggml.scores", scores.len(), tokens)?;
+    Ok(scores)
+}
+
+fn read_charsmap(file: &Gguf) -> Result<Charsmap> {
+    let key = "tokenizer.ggml.precompiled_charsmap";
+    let bytes = match file.keys().get(key) {
+        None => &[],
+        // Converters have written both.
+        Some(Value::Array(array)) if matches!(array.element(), ValueType::U8 | ValueType::I8) => array.bytes(),
+        Some(_) => return Err(Error::format(format!("{}: {key} is no array of u8, expected one", file.name()))),
+    };
+    Charsmap::read(bytes).map_err(|e| e.at(key).at(file.name()))
+}
+
 fn check_len(file: &Gguf, key: &str, found: usize, tokens: usize) -> Result<()> {
     if found == tokens {
         return Ok(());
@@ -366,6 +416,7 @@ impl fmt::Debug for Tokenizer {
         let kind = match &self.model {
             Model::Spm(_) => "SentencePiece BPE",
             Model::Bpe(_) => "byte-level BPE",
+            Model::Unigram(_) => "SentencePiece unigram",
             #[cfg(feature = "hf-tokenizer")]
             Model::HuggingFace(_) => "Hugging Face",
         };

@@ -1,7 +1,7 @@
 //! Mean average precision of detectors, as COCO defines it and pycocotools computes it.
 //!
-//! Each picture is [matched](matching) when it is added, class by class: which detections hit which box at which IoU
-//! threshold. In the end the detections of a class are sorted by score, [precision over recall](curve) is read off, and
+//! Each picture is matched (`matching.rs`) when it is added, class by class: which detections hit which box at which IoU
+//! threshold. In the end the detections of a class are sorted by score, precision over recall (`curve.rs`) is read off, and
 //! the [scores](Scores) are means of that.
 //!
 //! Source: <https://cocodataset.org/#detection-eval>; the numbers equal pycocotools 2.0.11.
