@@ -87,9 +87,7 @@ fn try_convert(bytes: &[u8], options: &ConvertOptions) -> Result<Converted> {
     let graph = Graph::read(bytes, options.size)?;
     let (input, cut) = (graph.input(), graph.is_cut());
     let (outputs, engine) = match lower(&graph) {
-        Ok(Lowered { draft, outputs }) => {
-            (outputs, Engine::Net(if options.half { halved(draft) } else { draft }))
-        }
+        Ok(Lowered { draft, outputs }) => (outputs, Engine::Net(if options.half { halved(draft) } else { draft })),
         Err(why) => {
             let runner = Runner::new(graph, None).map_err(|e| Error::unsupported(format!("{why}; and {e}")))?;
             (runner.outputs().to_vec(), Engine::Graph { bytes: bytes.to_vec(), why: why.to_string() })
