@@ -21,7 +21,7 @@ fn network(input: Shape, channels: usize, groups: usize, window: Window, then: A
     } else {
         Weights::F32((0..shape.len()).map(|i| (i * 37 % 255) as f32 / 2550.0 - 0.05).collect())
     };
-    let filters = BTreeMap::from([(name, Filter { weights, bias: vec![0.1; channels] })]);
+    let filters = BTreeMap::from([(name, Filter { weights, bias: vec![0.1; channels], gain: vec![] })]);
     let (mut writer, mut file) = (Writer::new(), Vec::new());
     Draft { program, filters, constants: BTreeMap::new() }.write(&mut writer);
     writer.write(&mut file).unwrap();

@@ -33,6 +33,9 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Measure the speed of a model on this machine
     Bench(BenchArgs),
+    /// Make a detector's GGUF file out of an ONNX graph
+    #[cfg(feature = "onnx")]
+    Convert(ConvertArgs),
 }
 
 /// `pupil chat`
@@ -198,6 +201,86 @@ pub struct BenchArgs {
     /// Print one JSON object for each number of threads
     #[arg(long)]
     pub json: bool,
+}
+
+/// `pupil convert`
+#[cfg(feature = "onnx")]
+#[derive(Args)]
+#[command(after_help = "\
+What is not said is as detectors of this head have it. The head is found in the shapes of the graph's outputs where \
+that is sure.")]
+pub struct ConvertArgs {
+    /// The ONNX file
+    pub model: PathBuf,
+    /// The GGUF file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// How the outputs say where objects are, e.g. yolox
+    #[arg(long, value_name = "NAME")]
+    pub head: Option<String>,
+    /// The classes: coco, a file with a name on each line, or names with commas between them
+    #[arg(long, value_name = "FILE|NAMES")]
+    pub classes: Option<String>,
+    /// The size of the pictures, where the graph leaves it open
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub size: Option<[usize; 2]>,
+    /// How pictures are brought to that size: stretch, letterbox (at the top left) or letterbox-centre
+    #[arg(long, value_name = "HOW", value_parser = ["stretch", "letterbox", "letterbox-centre"])]
+    pub resize: Option<String>,
+    /// The order of the colours: rgb or bgr
+    #[arg(long, value_name = "ORDER", value_parser = ["rgb", "bgr"])]
+    pub order: Option<String>,
+    /// What is subtracted from each colour, in this order
+    #[arg(long, value_name = "A,B,C", value_parser = three, allow_negative_numbers = true)]
+    pub mean: Option<[f32; 3]>,
+    /// What the difference is divided by
+    #[arg(long, value_name = "A,B,C", value_parser = three)]
+    pub std: Option<[f32; 3]>,
+    /// The least score of an object, from 0 to 1
+    #[arg(long, value_name = "P")]
+    pub conf: Option<f32>,
+    /// By how much boxes of a class may overlap, from 0 to 1
+    #[arg(long, value_name = "P")]
+    pub iou: Option<f32>,
+    /// How weights are stored: f32 or f16
+    #[arg(long = "type", value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16"])]
+    pub dtype: String,
+}
+
+#[cfg(feature = "onnx")]
+impl ConvertArgs {
+    /// The options of the conversion but for the classes.
+    pub fn options(&self) -> Outcome<pupil::onnx::ConvertOptions> {
+        use pupil::image::Fit;
+        let fit = |how: &String| match how.as_str() {
+            "stretch" => Fit::Stretch,
+            how => Fit::Letterbox { centre: how == "letterbox-centre" },
+        };
+        Ok(pupil::onnx::ConvertOptions {
+            size: self.size,
+            head: self.head.clone(),
+            classes: None,
+            fit: self.resize.as_ref().map(fit),
+            bgr: self.order.as_ref().map(|order| order == "bgr"),
+            mean: self.mean,
+            std: self.std,
+            confidence: self.conf,
+            iou: self.iou,
+            half: self.dtype == "f16",
+        })
+    }
+}
+
+#[cfg(feature = "onnx")]
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once('x').and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
+    sides.ok_or_else(|| "expected height and width, e.g. 416x416".into())
+}
+
+#[cfg(feature = "onnx")]
+fn three(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Option<Vec<f32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| "expected three numbers, e.g. 0,0,0".into())
 }
 
 /// As many threads as the machine has cores for us.

@@ -6,6 +6,8 @@
 mod args;
 mod bench;
 mod chat;
+#[cfg(feature = "onnx")]
+mod convert;
 mod failure;
 mod input;
 mod inspect;
@@ -41,5 +43,7 @@ fn run(command: Command) -> Outcome {
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "onnx")]
+        Command::Convert(args) => convert::run(&args),
     }
 }

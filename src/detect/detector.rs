@@ -10,6 +10,8 @@ use crate::gguf::Gguf;
 use crate::image::{Detection, Picture, nms};
 use crate::nets::convnet::program::Shape;
 use crate::nets::convnet::{ConvNet, Session};
+#[cfg(feature = "onnx")]
+use crate::onnx::GraphSession;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,16 +50,36 @@ impl Times {
 /// What computes the outputs.
 enum Engine {
     Net(Box<Session>),
+    /// An ONNX graph, in tract.
+    #[cfg(feature = "onnx")]
+    Graph(Box<GraphSession>),
 }
 
 impl Engine {
     fn new(file: &Gguf, threads: usize) -> Result<Self> {
+        if let Ok(Some(engine)) = file.keys().opt_str("convnet.engine") {
+            return Self::other(file, engine);
+        }
         let session = Session::new(Arc::new(ConvNet::load(file)?), threads)?;
         Ok(Self::Net(Box::new(session)))
     }
 
+    /// What runs a file that is no network of this library.
+    fn other(file: &Gguf, engine: &str) -> Result<Self> {
+        #[cfg(feature = "onnx")]
+        if engine == "onnx" {
+            return Ok(Self::Graph(Box::new(GraphSession::load(file)?)));
+        }
+        Err(Error::unsupported(format!(
+            "{}: the network is for the engine {engine:.20?}, which this build lacks",
+            file.name()
+        )))
+    }
+
     fn with_threads(self, threads: usize) -> Result<Self> {
         match self {
+            #[cfg(feature = "onnx")]
+            Self::Graph(session) => Ok(Self::Graph(session)),
             Self::Net(session) => Ok(Self::Net(Box::new(Session::new(session.net().clone(), threads)?))),
         }
     }
@@ -69,18 +91,24 @@ impl Engine {
                 let program = session.net().program();
                 (program.shapes()[0], program.outputs().iter().map(|&x| program.shapes()[x]).collect())
             }
+            #[cfg(feature = "onnx")]
+            Self::Graph(session) => session.shapes(),
         }
     }
 
     fn input(&mut self) -> &mut [f32] {
         match self {
             Self::Net(session) => session.input(),
+            #[cfg(feature = "onnx")]
+            Self::Graph(session) => session.input(),
         }
     }
 
     fn run(&mut self) -> Result<()> {
         match self {
             Self::Net(session) => session.run(),
+            #[cfg(feature = "onnx")]
+            Self::Graph(session) => session.run()?,
         }
         Ok(())
     }
@@ -88,6 +116,8 @@ impl Engine {
     fn output(&self, i: usize) -> &[f32] {
         match self {
             Self::Net(session) => session.output(i),
+            #[cfg(feature = "onnx")]
+            Self::Graph(session) => session.output(i),
         }
     }
 }
@@ -125,6 +155,10 @@ impl Detector {
     /// # Errors
     /// `Io`, `Format` or `Unsupported`, with one line that names the file, the key or tensor, and what was expected.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        #[cfg(feature = "onnx")]
+        if path.as_ref().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+            return Self::convert(path.as_ref());
+        }
         Self::from_file(&Gguf::open(path.as_ref())?)
     }
 
@@ -134,6 +168,19 @@ impl Detector {
     /// As [`Detector::open`].
     pub fn from_bytes(bytes: impl Into<Arc<Bytes>>, name: &str) -> Result<Self> {
         Self::from_file(&Gguf::from_bytes(bytes, name)?)
+    }
+
+    /// The detector in an ONNX file, converted in memory, where its head leaves no doubt.
+    #[cfg(feature = "onnx")]
+    fn convert(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let converted = crate::onnx::convert(&crate::onnx::read_file(path)?, &name, &Default::default())?;
+        Self::from_bytes(Bytes::from(&converted.to_bytes()?[..]), &name)
+    }
+
+    /// Whether tract runs the network, because it is an ONNX graph with operations that no network of this library has.
+    pub fn runs_in_tract(&self) -> bool {
+        !matches!(self.engine, Engine::Net(_))
     }
 
     fn from_file(file: &Gguf) -> Result<Self> {

@@ -111,6 +111,8 @@ pub(crate) struct Dense<'a, E: Element> {
     pub bias: &'a [f32],
     /// And applied at last.
     pub then: Activation,
+    /// What is multiplied with after that; empty for nothing.
+    pub gain: &'a [f32],
     /// Which output pixels to compute.
     pub pixels: Range<usize>,
     /// Where the first of them goes.
@@ -347,6 +349,15 @@ fn tile<S: Simd, E: Element, const V: usize, const C: usize>(
     let channels = (job.outputs - channel).min(V * S::LANES);
     if !straight {
         activation::apply(s, job.then, results[..count].as_flattened_mut());
+    }
+    if !job.gain.is_empty() {
+        for v in 0..V {
+            let gain = s.load(&job.gain[channel + v * S::LANES..]);
+            for results in &mut results[..count] {
+                let results = &mut results[v * S::LANES..];
+                s.store(s.mul(s.load(results), gain), results);
+            }
+        }
     }
     for (c, results) in results[..count].iter().enumerate() {
         let at = (first - job.pixels.start + c) * job.out_pixel + channel;

@@ -24,6 +24,8 @@ pub(crate) struct Depthwise<'a, E: Element> {
     pub bias: &'a [f32],
     /// And applied at last.
     pub then: Activation,
+    /// What is multiplied with after that, as the bias; empty for nothing.
+    pub gain: &'a [f32],
     /// Which output rows to compute.
     pub rows: Range<usize>,
     /// Where the first of them goes.
@@ -107,7 +109,7 @@ fn pixels<S: Simd, const KW: usize, const STEP: usize, const P: usize>(
                 }
             }
         }
-        finish(s, job.then, &mut job.out, sums, |p| {
+        finish(s, job.then, from(job.gain, channel), &mut job.out, sums, |p| {
             (((y - job.rows.start) * sweep.out_width + x + p) * job.out_pixel + channel, job.channels - channel)
         });
     }
@@ -118,6 +120,7 @@ fn pixels<S: Simd, const KW: usize, const STEP: usize, const P: usize>(
 fn finish<S: Simd, const P: usize>(
     s: S,
     then: Activation,
+    gain: &[f32],
     out: &mut Out,
     sums: [S::F; P],
     place: impl Fn(usize) -> (usize, usize),
@@ -130,12 +133,24 @@ fn finish<S: Simd, const P: usize>(
     if !straight {
         activation::apply(s, then, results.as_flattened_mut());
     }
+    if !gain.is_empty() {
+        let gain = s.load(gain);
+        for results in &mut results {
+            s.store(s.mul(s.load(results), gain), results);
+        }
+    }
     for p in 0..P {
         let (at, left) = place(p);
         if left > 0 {
             write(s, out, at, &results[p][..left.min(S::LANES)]);
         }
     }
+}
+
+/// What lies from `channel` on, or nothing of nothing.
+#[inline(always)]
+fn from(gain: &[f32], channel: usize) -> &[f32] {
+    &gain[channel.min(gain.len())..]
 }
 
 /// The weights of a depthwise convolution in bytes.
@@ -228,7 +243,7 @@ impl Rows {
 /// In bytes. `KW` and `STEP` as for [`floats`].
 #[inline(always)]
 pub(super) fn bytes<S: Simd, const KW: usize, const STEP: usize>(s: S, job: &mut Depthwise<u8>) {
-    let Depthwise { sweep, x, channels, filter, bias, then, rows: range, out, out_pixel } = job;
+    let Depthwise { sweep, x, channels, filter, bias, then, gain, rows: range, out, out_pixel } = job;
     let Filter::U8 { quads, zero, start, scale, rows } = filter else { unreachable!("bytes have such weights") };
     let (sweep, channels) = (*sweep, *channels);
     let (reach, stride) =
@@ -279,7 +294,7 @@ pub(super) fn bytes<S: Simd, const KW: usize, const STEP: usize>(s: S, job: &mut
                     results[phase] = s.mul_add(s.to_f32(sums[phase]), scale, bias);
                 }
                 let at = ((y - range.start) * sweep.out_width + first) * *out_pixel + channel;
-                finish(s, *then, out, results, |p| {
+                finish(s, *then, from(gain, channel), out, results, |p| {
                     (at + p * *out_pixel, if p < inside { channels - channel } else { 0 })
                 });
             }

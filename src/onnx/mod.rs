@@ -1,11 +1,14 @@
 //! ONNX graphs: read and simplified by tract, and lowered to [networks](crate::nets::convnet) of our own.
 
+mod convert;
 mod guard;
 mod hostile;
 mod lower;
 mod read;
 mod run;
 
+pub use convert::{ConvertOptions, Converted, Engine, convert, cost, holds_graph};
 pub use lower::{Lowered, Output, lower};
 pub use read::{Graph, Input, read_file};
+pub(crate) use run::GraphSession;
 pub use run::Runner;

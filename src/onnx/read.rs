@@ -249,22 +249,3 @@ fn analyse(proto: &ModelProto) -> Result<TypedModel> {
     });
     understood.map_err(|e| Error::unsupported(format!("tract does not understand the graph: {e}")))
 }
-impl Graph {
-    pub fn dump(&self) {
-        for id in self.model.eval_order().unwrap() {
-            let node = self.model.node(id);
-            if node.op.name() == "Const" {
-                continue;
-            }
-            println!(
-                "{id} {} {} {:?} <- {:?} = {:?} {:?}",
-                node.name,
-                node.op.name(),
-                node.op,
-                node.inputs,
-                node.outputs[0].fact,
-                node.op.info()
-            );
-        }
-    }
-}

@@ -5,7 +5,11 @@ use super::{
     lower::Output,
     read::{Graph, dims},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    gguf::Gguf,
+    nets::convnet::program::Shape,
+};
 use tract_core::internal::DimLike;
 use tract_onnx::prelude::*;
 
@@ -117,4 +121,37 @@ fn bounded(model: &TypedModel) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A graph with room for its picture and results: a [`Session`](crate::nets::convnet::Session) in tract.
+pub(crate) struct GraphSession {
+    runner: Runner,
+    input: Vec<f32>,
+    results: Vec<Vec<f32>>,
+}
+
+impl GraphSession {
+    pub(crate) fn load(file: &Gguf) -> Result<Self> {
+        let runner = Runner::load(file)?;
+        let input = vec![0.0; runner.input().shape().len()];
+        let results = runner.outputs().iter().map(|output| vec![0.0; output.shape.len()]).collect();
+        Ok(Self { runner, input, results })
+    }
+
+    pub(crate) fn shapes(&self) -> (Shape, Vec<Shape>) {
+        (self.runner.input().shape(), self.runner.outputs().iter().map(|output| output.shape).collect())
+    }
+
+    pub(crate) fn input(&mut self) -> &mut [f32] {
+        &mut self.input
+    }
+
+    pub(crate) fn run(&mut self) -> Result<()> {
+        self.results = self.runner.run(&self.input)?;
+        Ok(())
+    }
+
+    pub(crate) fn output(&self, i: usize) -> &[f32] {
+        &self.results[i]
+    }
 }

@@ -15,6 +15,8 @@ pub(super) struct Layer {
     weights: Weights,
     /// One for each output channel, each group filled up to whole blocks.
     bias: Vec<f32>,
+    /// Empty, or as the bias.
+    gain: Vec<f32>,
     then: Activation,
 }
 
@@ -116,7 +118,7 @@ impl Layer {
                 }
             }
         };
-        Some(Self { sweep, shape, weights, bias: in_blocks(shape, &filter.bias), then: *then })
+        Some(Self { sweep, shape, weights, bias: in_blocks(shape, &filter.bias), gain: in_blocks(shape, &filter.gain), then: *then })
     }
 
     /// Computes the convolution of `x`.
@@ -169,7 +171,8 @@ impl Layer {
                         weights: &steps[group * per_group..][..per_group],
                         start: sums.map_or(&[], |sums| &sums.start[lanes.clone()]),
                         scale: sums.map_or(&[], |sums| &sums.scale[lanes.clone()]),
-                        bias: &self.bias[lanes],
+                        gain: if self.gain.is_empty() { &[] } else { &self.gain[lanes.clone()] },
+                    bias: &self.bias[lanes],
                         then: self.then,
                         pixels: pixels.clone(),
                         out: out.from(group * outputs),
@@ -198,8 +201,9 @@ impl Layer {
                 Weights::Depthwise { weights } => Filter::F32(weights),
                 Weights::Dense { .. } | Weights::DenseBytes { .. } => unreachable!("a depthwise convolution"),
             };
-            let (sweep, channels, bias, then) = (&self.sweep, self.shape.groups, &self.bias[..], self.then);
-            kernel(kernels, &mut Depthwise { sweep, x, channels, filter, bias, then, rows, out, out_pixel });
+            let (sweep, channels, then) = (&self.sweep, self.shape.groups, self.then);
+            let (bias, gain) = (&self.bias[..], &self.gain[..]);
+            kernel(kernels, &mut Depthwise { sweep, x, channels, filter, bias, then, gain, rows, out, out_pixel });
         });
     }
 }

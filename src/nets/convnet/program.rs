@@ -243,8 +243,9 @@ impl Window {
 pub enum Op {
     /// Convolution, bias and activation.
     ///
-    /// The tensors are `{name}.weight`, `{name}.bias` (f32) and, if the weights are `i8`, `{name}.scale` (f32), one for
-    /// each output channel; [`weights`](super::weights) says how they lie in the file.
+    /// The tensors are `{name}.weight`, `{name}.bias` and, if the weights are `i8`, `{name}.scale`; if there is a
+    /// `{name}.gain`, what comes out of the activation is multiplied with it. [`weights`](super::weights) says how they
+    /// lie in the file.
     Conv {
         /// The map.
         x: usize,

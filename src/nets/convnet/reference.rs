@@ -120,7 +120,7 @@ fn conv(net: &ConvNet, i: usize, x: Map, window: &Window, then: Activation, to: 
                 sum += f64::from(weight) * f64::from(x.at(y, x_at, c / outputs * inputs + k));
             }
         }
-        activate(then, sum as f32 + filter.bias[c])
+        activate(then, sum as f32 + filter.bias[c]) * filter.gain.get(c).unwrap_or(&1.0)
     })
 }
 

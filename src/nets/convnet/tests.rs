@@ -52,7 +52,7 @@ fn net(input: Shape, mut ops: Vec<Op>, bytes: bool) -> Arc<ConvNet> {
         (!float).then_some(Quant { scale: 0.011 + 0.001 * (x % 3) as f32, zero: 90 + 13 * (x % 5) as u8 })
     });
     let quants: Vec<_> = quants.collect();
-    let (mut filters, mut constants) = (BTreeMap::new(), BTreeMap::new());
+    let (mut filters, mut constants): (BTreeMap<_, Filter>, BTreeMap<_, _>) = Default::default();
     for op in &ops {
         match op {
             Op::Conv { x, name, .. } => {
@@ -65,7 +65,9 @@ fn net(input: Shape, mut ops: Vec<Op>, bytes: bool) -> Arc<ConvNet> {
                 } else {
                     Weights::F32(random.floats(shape.len()).into_iter().map(|w| w / fan_in).collect())
                 };
-                filters.insert(name.clone(), Filter { weights, bias: random.floats(shape.channels()) });
+                // Every other one has gains.
+                let gain = if filters.len() % 2 == 1 { random.floats(shape.channels()) } else { Vec::new() };
+                filters.insert(name.clone(), Filter { weights, bias: random.floats(shape.channels()), gain });
             }
             Op::Constant { name, shape } => {
                 constants.insert(name.clone(), random.floats(shape.len()));

@@ -9,7 +9,7 @@
 //! | dense weight      | f32, f16 | `[block][K][16]`                           |
 //! | dense weight      | i8       | `[block][ky][kx][⌈channels / 4⌉][16][4]`   |
 //! | depthwise weight  | any      | `[ky][kx][channel]`                        |
-//! | bias, scale       | f32      | `[output channel]`                         |
+//! | bias, scale, gain | f32      | `[output channel]`                         |
 //!
 //! Vectors of 4, 8, 16 or 32 output channels all find their weights side by side in that order.
 
@@ -129,6 +129,8 @@ pub struct Filter {
     pub weights: Weights,
     /// One for each output channel.
     pub bias: Vec<f32>,
+    /// What each output channel is multiplied with after the activation; empty if it is not.
+    pub gain: Vec<f32>,
 }
 
 /// The weights themselves.
@@ -210,6 +212,10 @@ fn write_filter(writer: &mut Writer, name: &str, shape: FilterShape, filter: &Fi
             writer.tensor(weight, DType::I8, &shape.dims(true), bytes)
         }
     };
+    if !filter.gain.is_empty() {
+        assert_eq!(filter.gain.len(), shape.channels());
+        writer.tensor(format!("{name}.gain"), DType::F32, &[filter.gain.len()], floats(&filter.gain));
+    }
     assert_eq!(filter.bias.len(), shape.channels());
     writer.tensor(format!("{name}.bias"), DType::F32, &[filter.bias.len()], floats(&filter.bias));
 }
@@ -226,6 +232,8 @@ pub struct Loaded {
     pub weight: LoadedWeights,
     /// One for each output channel.
     pub bias: Vec<f32>,
+    /// What each output channel is multiplied with after the activation; empty if it is not.
+    pub gain: Vec<f32>,
 }
 
 /// The weights as they lie in the file.
@@ -254,6 +262,8 @@ impl Loaded {
         expect_dims(file, &format!("{name}.weight"), &weight, &shape.dims(bytes))?;
         let channels = |part: &str| load_floats(file, &format!("{name}.{part}"), &[shape.channels()]);
         let bias = channels("bias")?;
+        let has_gain = file.find_tensor(&format!("{name}.gain")).is_some();
+        let gain = if has_gain { channels("gain")? } else { Vec::new() };
         let weight = match weight.dtype() {
             DType::F32 => LoadedWeights::F32(weight),
             DType::F16 => {
@@ -269,7 +279,7 @@ impl Loaded {
                 )));
             }
         };
-        Ok(Self { shape, weight, bias })
+        Ok(Self { shape, weight, bias, gain })
     }
 
     /// Whether the weights are integers.

@@ -38,8 +38,7 @@ impl Lowering<'_> {
     /// `x` and numbers that are repeated along their axes of 1.
     pub(super) fn with_constant(&mut self, x: View, y: Numbers, with: Arithmetic) -> Result<View> {
         let (with, y) = simpler(with, y);
-        if let ([scalar], Some(then)) = (&y.values[..], clip(with, &y.values)) {
-            let _ = scalar;
+        if let Some(then) = clip(with, &y.values) {
             return self.activate(x, then);
         }
         let x = self.widened(x, &y.dims)?;
@@ -151,8 +150,8 @@ impl Lowering<'_> {
         let [test, product, x] = node.inputs[..] else { return None };
         let (test, product) = (self.model.node(test.node), self.model.node(product.node));
         let is = |node: &TypedNode, name: &str| node.op_as::<TypedBinOp>().is_some_and(|op| op.0.name() == name);
-        let greater = is(test, "GT") || is(test, "Greater") || test.op.name().starts_with("G");
-        (greater && is(product, "Mul") && test.inputs[1] == x && product.inputs[0] == x).then(|| (x, product.inputs[1]))
+        (is(test, "GT") && is(product, "Mul") && test.inputs[1] == x && product.inputs[0] == x)
+            .then(|| (x, product.inputs[1]))
     }
 
     /// `max(x, 0) + slope × min(x, 0)`

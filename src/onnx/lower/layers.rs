@@ -121,7 +121,7 @@ impl Lowering<'_> {
                 other => return Err(Error::unsupported(format!("has {} biases for {channels} channels", other.len()))),
             },
         };
-        Ok(Filter { weights: Weights::F32(weights), bias })
+        Ok(Filter { weights: Weights::F32(weights), bias, gain: Vec::new() })
     }
 
     pub(super) fn max_pool(&mut self, op: &MaxPool, node: &TypedNode, x: &View) -> Result<View> {
@@ -253,7 +253,7 @@ impl Lowering<'_> {
         let mut rest: Vec<usize> = (0..weights.dims.len()).filter(|axis| !order.contains(axis)).collect();
         rest.extend(order);
         let filter = super::gathered(&weights.values, &weights.dims, &rest);
-        let filter = Filter { weights: Weights::F32(filter), bias: vec![0.0; outputs] };
+        let filter = Filter { weights: Weights::F32(filter), bias: vec![0.0; outputs], gain: Vec::new() };
         let rank = placed.len() + columns.len();
         let mut to = vec![1; rank];
         let bounds =
@@ -281,29 +281,20 @@ fn window(spec: &PoolSpec, size: [usize; 2]) -> Result<Window> {
     if numbers.iter().any(|&n| n == 0 || n > 1 << 20) {
         return Err(Error::format(format!("has the window {window:?}")));
     }
-    for i in 0..2 {
-        if one && i == 0 {
-            continue;
-        }
-        let axis = if one { 0 } else { i };
+    let first = if one { 1 } else { 0 };
+    for (i, &size) in size.iter().enumerate().skip(first) {
+        let axis = i - first;
         let reach = (window.kernel[i] - 1) * window.dilation[i] + 1;
-        let even = || (size[i].div_ceil(window.stride[i]) - 1) * window.stride[i] + reach;
+        let missing = || ((size.div_ceil(window.stride[i]) - 1) * window.stride[i] + reach).saturating_sub(size);
         let (before, after) = match &spec.padding {
             PaddingSpec::Explicit(before, after) | PaddingSpec::ExplicitOnnxPool(before, after, _) => {
                 (before[axis], after[axis])
             }
             PaddingSpec::Valid => (0, 0),
-            PaddingSpec::SameUpper => halves(even().saturating_sub(size[i])),
-            PaddingSpec::SameLower => {
-                let (less, more) = halves(even().saturating_sub(size[i]));
-                (more, less)
-            }
+            PaddingSpec::SameUpper => (missing() / 2, missing().div_ceil(2)),
+            PaddingSpec::SameLower => (missing().div_ceil(2), missing() / 2),
         };
         (window.pads[i], window.pads[i + 2]) = (before, after);
     }
     Ok(window)
-}
-
-fn halves(n: usize) -> (usize, usize) {
-    (n / 2, n - n / 2)
 }

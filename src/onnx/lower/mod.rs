@@ -273,7 +273,7 @@ impl Lowering<'_> {
         } else if let Some(Cast { to }) = op.downcast_ref::<Cast>() {
             let same = *to == f32::datum_type();
             if same { Ok(x) } else { Err(Error::unsupported(format!("converts to {to:?}, expected f32"))) }
-        } else if op.downcast_ref::<Identity>().is_some() {
+        } else if op.downcast_ref::<Identity>().is_some() || op.name() == "Dropout" {
             Ok(x)
         } else {
             Err(Error::unsupported("no operation of a convnet does this"))

@@ -1,0 +1,247 @@
+//! ONNX graphs against ONNX Runtime and tract. `vectors/graphs.bin` was made by `vectors/graphs.py`; the real models are
+//! read from `../shared/models/onnx`, and skipped if that is missing.
+#![cfg(feature = "onnx")]
+
+use pupil::{
+    Detector, ErrorKind, Picture,
+    bytes::Bytes,
+    gguf::{Gguf, Writer},
+    nets::convnet::{ConvNet, Session, program::Activation, program::Op},
+    onnx::{ConvertOptions, Engine, Graph, Lowered, Runner, convert, lower, read_file},
+};
+use std::{path::Path, sync::Arc};
+
+/// A graph, and what ONNX Runtime makes of [`noise`].
+struct Case {
+    name: String,
+    graph: Vec<u8>,
+    outputs: Vec<Vec<f32>>,
+}
+
+fn cases() -> Vec<Case> {
+    let mut rest = &include_bytes!("vectors/graphs.bin")[..];
+    let mut take = || {
+        let (len, tail) = rest.split_first_chunk()?;
+        let (data, tail) = tail.split_at(u32::from_le_bytes(*len) as usize);
+        rest = tail;
+        Some(data)
+    };
+    let floats = |bytes: &[u8]| bytes.as_chunks().0.iter().map(|x| f32::from_le_bytes(*x)).collect::<Vec<f32>>();
+    let mut cases = Vec::new();
+    while let Some(name) = take() {
+        let name = String::from_utf8(name.to_vec()).unwrap();
+        let graph = take().unwrap().to_vec();
+        let outputs = take().unwrap()[0];
+        let outputs = (0..outputs).map(|_| floats(take().unwrap())).collect();
+        cases.push(Case { name, graph, outputs });
+    }
+    cases
+}
+
+fn case(name: &str) -> Case {
+    cases().into_iter().find(|case| case.name == name).unwrap()
+}
+
+fn session(lowered: &Lowered) -> Session {
+    let mut writer = Writer::new();
+    lowered.draft.write(&mut writer);
+    let mut bytes = Vec::new();
+    writer.write(&mut bytes).unwrap();
+    let file = Gguf::from_bytes(Bytes::from(&bytes[..]), "lowered").unwrap();
+    Session::new(Arc::new(ConvNet::load(&file).unwrap()), 2).unwrap()
+}
+
+/// Numbers from -1 to 1.
+fn noise(len: usize) -> Vec<f32> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+/// A picture with the channels of a pixel side by side.
+fn picture(graph: &Graph, values: &[f32]) -> Vec<f32> {
+    let (input, channels) = (graph.input(), graph.input().channels);
+    if input.channels_last {
+        return values.to_vec();
+    }
+    let pixels = input.height * input.width;
+    (0..values.len()).map(|i| values[i % channels * pixels + i / channels]).collect()
+}
+
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |max, x| if x <= max { max } else { x })
+}
+
+#[test]
+fn every_operation_is_lowered_and_gives_what_onnx_runtime_and_tract_give() {
+    let mut wrong = Vec::new();
+    let mut checked = 0;
+    for Case { name, graph, outputs } in cases().into_iter().filter(|case| !case.name.starts_with('!')) {
+        let graph = Graph::read(&graph, None).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let lowered = match lower(&graph) {
+            Ok(lowered) => lowered,
+            Err(e) => {
+                wrong.push(format!("{name}: {e}"));
+                continue;
+            }
+        };
+        let mut session = session(&lowered);
+        let picture = picture(&graph, &noise(session.input().len()));
+        session.input().copy_from_slice(&picture);
+        session.run();
+        let tract = Runner::new(graph, Some(lowered.outputs.clone())).unwrap().run(&picture);
+        let tract = tract.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(lowered.outputs.len(), outputs.len(), "{name}");
+        for (i, output) in lowered.outputs.iter().enumerate() {
+            let ort = difference(session.output(i), &output.to_program(&outputs[i]));
+            let oracle = difference(session.output(i), &tract[i]);
+            if ort.is_nan() || ort > 1e-4 || oracle > 1e-4 {
+                wrong.push(format!("{name}: output {i} is off by {ort:e}, and from tract by {oracle:e}"));
+            }
+        }
+        checked += 1;
+    }
+    println!("{checked} graphs");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_is_written_as_several_operations_becomes_one() {
+    let ops = |name: &str| {
+        let graph = Graph::read(&case(name).graph, None).unwrap();
+        lower(&graph).unwrap().draft.program.ops().to_vec()
+    };
+    let then = |name: &str| match &ops(name)[..] {
+        [Op::Conv { then, .. }] => *then,
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(then("act_silu"), Activation::Silu);
+    assert_eq!(then("batch_norm"), Activation::Relu);
+    assert_eq!(then("act_clip"), Activation::Clip(0.0, 6.0));
+    assert_eq!(then("conv_after_pad"), Activation::None);
+    for form in ["hardswish_mul_div", "hardswish_div_mul", "hardswish_hard_sigmoid", "act_hardswish"] {
+        assert_eq!(then(form), Activation::HardSwish, "{form}");
+    }
+    assert!(matches!(ops("shuffle")[..], [Op::Conv { .. }, Op::Shuffle { groups: 2, .. }, Op::Conv { .. }]));
+    assert!(!ops("shuffle_gather").iter().any(|op| matches!(op, Op::Transpose { .. } | Op::Shuffle { .. })));
+    assert!(!ops("yolov8_head").iter().any(|op| matches!(op, Op::Transpose { .. })));
+}
+
+#[test]
+fn heads_see_places_and_channels() {
+    let shape = |name: &str, i: usize| {
+        let lowered = lower(&Graph::read(&case(name).graph, None).unwrap()).unwrap();
+        (lowered.outputs[i].shape.to_string(), lowered.outputs[i].order.clone())
+    };
+    assert_eq!(shape("conv", 0), ("8x6x5".into(), vec![0, 2, 3, 1]));
+    assert_eq!(shape("yolov8_head", 0), ("1x60x9".into(), vec![0, 2, 1]));
+    assert_eq!(shape("yolox_head", 0), ("1x60x10".into(), vec![0, 1, 2]));
+    assert_eq!(shape("nms", 0), ("1x48x4".into(), vec![0, 1, 2]));
+    assert_eq!(shape("nms", 1), ("1x48x5".into(), vec![0, 2, 1]));
+}
+
+#[test]
+fn what_cannot_be_lowered_says_why() {
+    let refused = |name: &str| lower(&Graph::read(&case(name).graph, None).unwrap()).unwrap_err().to_string();
+    let gelu = refused("!gelu");
+    assert!(gelu.contains("node `Erf") && gelu.contains("(Erf)"), "{gelu}");
+    let cubic = refused("!cubic");
+    assert!(cubic.contains("node `Resize") && cubic.contains("cubic"), "{cubic}");
+}
+
+#[test]
+fn open_sizes_are_asked_for() {
+    let bytes = case("!dynamic_size").graph;
+    let error = Graph::read(&bytes, None).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert!(error.to_string().contains("--size"), "{error}");
+    let graph = Graph::read(&bytes, Some([16, 24])).unwrap();
+    assert_eq!((graph.input().height, graph.input().width), (16, 24));
+    lower(&graph).unwrap();
+    let fixed = Graph::read(&case("conv").graph, Some([16, 24])).err().unwrap();
+    assert!(fixed.to_string().contains("no other size"), "{fixed}");
+}
+
+/// Files that are damaged give a line, whatever the damage is.
+#[test]
+fn damaged_files_are_refused_or_work() {
+    for name in ["conv", "shuffle_gather", "ssd_head", "resize_to_size", "nms"] {
+        let graph = case(name).graph;
+        for len in (0..graph.len()).step_by(graph.len() / 25 + 1) {
+            let _ = attempt(&graph[..len]);
+        }
+        let mut random = 0x9e37_79b9_u32;
+        for _ in 0..60 {
+            let mut damaged = graph.clone();
+            for _ in 0..4 {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let at = (random >> 8) as usize % damaged.len();
+                damaged[at] ^= 1 << (random & 7);
+            }
+            let _ = attempt(&damaged);
+        }
+    }
+    assert!(attempt(b"").is_err_and(|e| e.contains("not an ONNX file")));
+    assert!(attempt(b"GGUF, not that").is_err_and(|e| e.contains("not an ONNX file")));
+}
+
+/// Everything short of running what came out; an error has one line.
+fn attempt(bytes: &[u8]) -> Result<(), String> {
+    let outcome =
+        Graph::read(bytes, Some([8, 6])).or_else(|_| Graph::read(bytes, None)).and_then(|graph| lower(&graph));
+    outcome.map(drop).map_err(|e| {
+        let line = e.to_string();
+        assert!(!line.contains('\n') && line.chars().count() < 600, "{line}");
+        line
+    })
+}
+
+#[test]
+fn a_detector_is_converted_in_memory() {
+    let classes = Some(["a", "b", "c", "d", "e"].map(String::from).to_vec());
+    let options = ConvertOptions { head: Some("boxes".into()), classes, half: true, ..Default::default() };
+    let converted = convert(&case("nms").graph, "nms.onnx", &options).unwrap();
+    assert!(converted.cut);
+    let bytes = converted.to_bytes().unwrap();
+    Detector::from_bytes(Bytes::from(&bytes[..]), "nms").unwrap();
+}
+
+/// A graph that cannot be lowered is a detector all the same.
+#[test]
+fn a_graph_for_tract_is_a_detector_too() {
+    let options = ConvertOptions { head: Some("boxes".into()), ..Default::default() };
+    let converted = convert(&case("!boxes").graph, "boxes.onnx", &options).unwrap();
+    assert!(matches!(&converted.engine, Engine::Graph { why, .. } if why.contains("Erf")));
+    let bytes = converted.to_bytes().unwrap();
+    let mut detector = Detector::from_bytes(Bytes::from(&bytes[..]), "boxes").unwrap();
+    let runner = Runner::load(&Gguf::from_bytes(Bytes::from(&bytes[..]), "boxes").unwrap()).unwrap();
+    assert_eq!(runner.outputs()[0].shape.to_string(), "1x48x4");
+    let picture = Picture::from_rgb(6, 8, vec![100; 6 * 8 * 3]).unwrap();
+    detector.detect(&picture).unwrap();
+}
+
+fn shared(name: &str) -> Option<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/models/onnx").join(name);
+    if path.exists() {
+        return Some(read_file(&path).unwrap());
+    }
+    println!("skipped: {} not found", path.display());
+    None
+}
+
+#[test]
+fn real_detectors_are_lowered_and_agree_with_tract() {
+    let models = ["yolofastestv2", "ultraface_rfb320", "yolox_nano", "nanodet_plus_m_416", "nanodet_plus_m_1.5x_416"];
+    for model in models {
+        let Some(bytes) = shared(&format!("{model}.onnx")) else { continue };
+        let graph = Graph::read(&bytes, None).unwrap();
+        let lowered = lower(&graph).unwrap();
+        let mut session = session(&lowered);
+        let picture = noise(session.input().len());
+        session.input().copy_from_slice(&picture);
+        session.run();
+        let tract = Runner::new(graph, Some(lowered.outputs.clone())).unwrap().run(&picture).unwrap();
+        let worst = (0..tract.len()).map(|i| difference(session.output(i), &tract[i])).fold(0.0, f32::max);
+        println!("{model}: {} operations, off by {worst:e}", lowered.draft.program.ops().len());
+        assert!(worst < 1e-3, "{model}: {worst}");
+    }
+}
