@@ -13,6 +13,19 @@
 //! # Ok::<(), pupil::Error>(())
 //! ```
 //!
+//! And with the feature `image`, which is on by default, what is in a picture:
+//!
+#![cfg_attr(feature = "image", doc = "```no_run")]
+#![cfg_attr(not(feature = "image"), doc = "```ignore")]
+//! use pupil::{Detector, Picture};
+//!
+//! let mut detector = Detector::open("detector.gguf")?;
+//! for found in detector.detect(&Picture::open("street.jpg")?)? {
+//!     println!("{} at {:?}", detector.spec().classes[found.class], found.rect);
+//! }
+//! # Ok::<(), pupil::Error>(())
+//! ```
+//!
 //! # The tour
 //!
 //! Data goes one way, and each layer uses only those before it:
@@ -23,14 +36,20 @@
 //! 4. [`kernels`]: the hot loops, written once over small vector traits and instantiated per instruction set.
 //! 5. [`nets`]: whole forward passes over mapped weights; `nets::decoder` reads from top to bottom.
 //! 6. [`text`]: tokenizers, chat templates, sampling.
-//! 7. [`Model`] and [`Chat`]: what most programs need, and nothing else.
+//! 7. `image` (a feature): pictures and video frames in, boxes out.
+//! 8. `detect` (with the same feature): from a network's outputs to objects; `detect::Detector` reads from top to bottom.
+//! 9. [`Model`] and [`Chat`], or `Detector`: what most programs need, and nothing else.
 //!
 //! Files are untrusted: whatever is in one, opening it gives a model or an [`Error`] of one line.
 
 pub mod bytes;
 mod chat;
+#[cfg(feature = "image")]
+pub mod detect;
 mod error;
 pub mod gguf;
+#[cfg(feature = "image")]
+pub mod image;
 pub mod kernels;
 mod model;
 pub mod nets;
@@ -40,5 +59,9 @@ pub mod text;
 mod threads;
 
 pub use chat::{Answer, Chat, ChatOptions, Finish};
+#[cfg(feature = "image")]
+pub use detect::{DetectOptions, Detector};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "image")]
+pub use image::{Detection, Picture};
 pub use model::Model;

@@ -125,7 +125,15 @@ impl Detector {
     /// # Errors
     /// `Io`, `Format` or `Unsupported`, with one line that names the file, the key or tensor, and what was expected.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::from_file(&Gguf::open(path.as_ref())?)
+        Self::from_file(&Gguf::open(path.as_ref())?, all_threads())
+    }
+
+    /// As [`Detector::open`], with this many threads.
+    ///
+    /// # Errors
+    /// As [`Detector::open`], and `Input` for 0 threads.
+    pub fn open_with_threads(path: impl AsRef<Path>, threads: usize) -> Result<Self> {
+        Self::from_file(&Gguf::open(path.as_ref())?, threads)
     }
 
     /// A detector whose file is in memory or embedded in the program; `name` stands for it in messages.
@@ -133,13 +141,13 @@ impl Detector {
     /// # Errors
     /// As [`Detector::open`].
     pub fn from_bytes(bytes: impl Into<Arc<Bytes>>, name: &str) -> Result<Self> {
-        Self::from_file(&Gguf::from_bytes(bytes, name)?)
+        Self::from_file(&Gguf::from_bytes(bytes, name)?, all_threads())
     }
 
-    fn from_file(file: &Gguf) -> Result<Self> {
+    fn from_file(file: &Gguf, threads: usize) -> Result<Self> {
         names::expect_detector(file)?;
         let spec = Spec::read(file)?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        check_threads(threads)?;
         let engine = Engine::new(file, threads)?;
         let (input, outputs) = engine.shapes();
         spec.check(input, &outputs).map_err(|e| e.at(file.name()))?;
@@ -153,10 +161,8 @@ impl Detector {
     /// # Errors
     /// `Input` for 0 threads.
     pub fn with_threads(self, threads: usize) -> Result<Self> {
-        match threads {
-            0 => Err(Error::input("0 threads: expected at least 1")),
-            _ => Ok(Self { engine: self.engine.with_threads(threads)?, threads, ..self }),
-        }
+        check_threads(threads)?;
+        Ok(Self { engine: self.engine.with_threads(threads)?, threads, ..self })
     }
 
     /// Threads that it computes with.
@@ -236,12 +242,21 @@ impl Detector {
     }
 }
 
+fn all_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn check_threads(threads: usize) -> Result<()> {
+    if threads == 0 { Err(Error::input("0 threads: expected at least 1")) } else { Ok(()) }
+}
+
 impl std::fmt::Debug for Detector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Detector({}: {}, {} classes)", self.name, self.input, self.spec.classes.len())
     }
 }
 
+// A detector may move to another thread.
 const _: fn() = || {
     fn send<T: Send>() {}
     send::<Detector>();
