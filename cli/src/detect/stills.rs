@@ -53,6 +53,7 @@ pub fn one(
     picture: &Picture,
     header: bool,
 ) -> Outcome {
+    let place = output.place(file)?;
     let objects = detector.detect(picture)?;
     let found = Found { detector, picture, objects: &objects };
     let name = file.display();
@@ -65,5 +66,5 @@ pub fn one(
         eprintln!("{name}: {} x {}, {}", picture.width(), picture.height(), show::times(detector.times()));
     }
     let found = Found { detector, picture, objects: &objects };
-    output.place(file)?.map_or(Ok(()), |place| found.save(&place))
+    place.map_or(Ok(()), |place| found.save(&place))
 }
