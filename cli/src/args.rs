@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-/// Runs small language models from one GGUF file.
+/// Runs small language models and detectors from one GGUF file.
 #[derive(Parser)]
 #[command(name = "pupil", version, about, disable_help_subcommand = true)]
 pub struct Pupil {
@@ -27,6 +27,10 @@ pub struct Pupil {
 pub enum Command {
     /// Ask a model, or talk with it
     Chat(ChatArgs),
+    /// Find the objects in pictures or in a video
+    Detect(DetectArgs),
+    /// Measure how good a model is
+    Eval(EvalArgs),
     /// Show what a GGUF file holds
     Inspect(InspectArgs),
     /// Show the tokens of a text
@@ -130,6 +134,114 @@ impl ChatArgs {
     }
 }
 
+/// `pupil detect`
+#[derive(Args)]
+#[command(after_help = "\
+A folder stands for the pictures in it. - is stdin: a picture, or the frames of a video, as in \
+`ffmpeg -i URL -f mjpeg - | pupil detect -m FILE - --json`. Of frames that come faster than they are looked at, the \
+older ones are dropped, unless stdin is a file. Pictures that cannot be read are reported and skipped; the exit code is \
+then 2.")]
+pub struct DetectArgs {
+    /// The GGUF file of the detector
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Pictures (JPEG, PNG, BMP, WebP), folders of pictures, or -
+    #[arg(required = true, value_name = "PICTURE|FOLDER|-")]
+    pub inputs: Vec<PathBuf>,
+    /// Write copies with boxes drawn: to this file, or into this folder
+    #[arg(short, long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+    /// The least score, from 0 to 1 [default: what the file says]
+    #[arg(long, value_name = "SCORE", value_parser = fraction, allow_negative_numbers = true)]
+    pub conf: Option<f32>,
+    /// How much boxes of a class may overlap, from 0 to 1 [default: what the file says]
+    #[arg(long, value_name = "IOU", value_parser = fraction, allow_negative_numbers = true)]
+    pub iou: Option<f32>,
+    /// Look for these classes only
+    #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
+    pub classes: Vec<String>,
+    /// Objects in a picture, at most [default: what the file says]
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1000))]
+    pub max: Option<usize>,
+    /// Stdin is raw frames of this size, three bytes a pixel (`ffmpeg -f rawvideo -pix_fmt rgb24`)
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size)]
+    pub size: Option<Size>,
+    /// Drop no frames of a video
+    #[arg(long)]
+    pub every_frame: bool,
+    /// Threads to compute with [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Print one JSON object for each picture
+    #[arg(long)]
+    pub json: bool,
+    /// Print times to stderr
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Width and height in pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Pixels from left to right.
+    pub width: usize,
+    /// Pixels from top to bottom.
+    pub height: usize,
+}
+
+/// `pupil eval`
+#[derive(Args)]
+pub struct EvalArgs {
+    /// What kind of model
+    #[command(subcommand)]
+    pub what: EvalWhat,
+}
+
+/// What kind of model.
+#[derive(Subcommand)]
+pub enum EvalWhat {
+    /// COCO's mean average precision of a detector
+    Detect(EvalDetectArgs),
+}
+
+/// `pupil eval detect`
+#[derive(Args)]
+#[command(after_help = "\
+Classes of the data set are those of the model with the same name, upper or lower case. Those that the model lacks do \
+not count.")]
+pub struct EvalDetectArgs {
+    /// The GGUF file of the detector
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// The data set: a folder in YOLO's or COCO's layout, a data.yaml, or a COCO .json
+    #[arg(short, long, value_name = "PATH")]
+    pub data: PathBuf,
+    /// Parts of the data set [default: all]
+    #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
+    pub split: Vec<String>,
+    /// Score these classes of the data set only
+    #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
+    pub classes: Vec<String>,
+    /// Which class of the model a class of the data set is, where their names differ, e.g. motorbike=motorcycle
+    #[arg(long, value_name = "DATA=MODEL,…", value_delimiter = ',', value_parser = pair)]
+    pub map_classes: Vec<(String, String)>,
+    /// Look at the first N pictures only
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1 << 30))]
+    pub limit: Option<usize>,
+    /// The least score of a box that counts
+    #[arg(long, value_name = "SCORE", value_parser = fraction, default_value = "0.01")]
+    pub conf: f32,
+    /// How much boxes of a class may overlap, from 0 to 1 [default: what the file says, but at least 0.6]
+    #[arg(long, value_name = "IOU", value_parser = fraction)]
+    pub iou: Option<f32>,
+    /// Threads to compute with [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `pupil inspect`
 #[derive(Args)]
 pub struct InspectArgs {
@@ -173,7 +285,7 @@ pub struct TokenizeArgs {
 #[command(group = ArgGroup::new("what").required(true).args(["model", "synthetic"]))]
 #[command(after_help = "\
 Prefill is one prompt that goes through the model at once. Decode is one token at a time, after that prompt, without \
-choosing among the words. Before the first of the runs there is one that does not count; of the others, the median \
+choosing among the words. Of a detector, frames of a made-up picture of 1280 x 720 are timed. Before the first of the runs there is one that does not count; of the others, the median \
 does. Loading is from opening the file to being ready for the first token. Memory is the peak of the whole process, \
 with the pages of the file that were read.")]
 pub struct BenchArgs {
@@ -222,8 +334,8 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "FILE|NAMES")]
     pub classes: Option<String>,
     /// The size of the pictures, where the graph leaves it open
-    #[arg(long, value_name = "HxW", value_parser = size)]
-    pub size: Option<[usize; 2]>,
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size)]
+    pub size: Option<Size>,
     /// How pictures are brought to that size: stretch, letterbox (at the top left) or letterbox-centre
     #[arg(long, value_name = "HOW", value_parser = ["stretch", "letterbox", "letterbox-centre"])]
     pub resize: Option<String>,
@@ -257,7 +369,7 @@ impl ConvertArgs {
             how => Fit::Letterbox { centre: how == "letterbox-centre" },
         };
         Ok(pupil::onnx::ConvertOptions {
-            size: self.size,
+            size: self.size.map(|Size { width, height }| [height, width]),
             head: self.head.clone(),
             classes: None,
             fit: self.resize.as_ref().map(fit),
@@ -269,12 +381,6 @@ impl ConvertArgs {
             half: self.dtype == "f16",
         })
     }
-}
-
-#[cfg(feature = "onnx")]
-fn size(text: &str) -> Result<[usize; 2], String> {
-    let sides = text.split_once('x').and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
-    sides.ok_or_else(|| "expected height and width, e.g. 416x416".into())
 }
 
 #[cfg(feature = "onnx")]
@@ -294,6 +400,29 @@ fn threads(text: &str) -> Result<usize, String> {
 
 fn tokens(text: &str) -> Result<usize, String> {
     number(text, 1, 1 << 20)
+}
+
+fn fraction(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
+        _ => Err("expected a number from 0 to 1".into()),
+    }
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    let sides = text.split_once(['x', 'X', '×']);
+    let sides = sides.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    match sides {
+        Some((width, height)) => Ok(Size { width, height }),
+        None => Err("expected WIDTHxHEIGHT in pixels, e.g. 640x480".into()),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((a, b)) if !a.trim().is_empty() && !b.trim().is_empty() => Ok((a.trim().into(), b.trim().into())),
+        _ => Err("expected DATA=MODEL, two names of classes".into()),
+    }
 }
 
 fn number(text: &str, min: usize, max: usize) -> Result<usize, String> {

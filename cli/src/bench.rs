@@ -1,5 +1,7 @@
 //! `pupil bench`: tokens a second, time to load, and memory.
 
+mod detector;
+
 use crate::{
     args::{BenchArgs, all_threads},
     failure::{Failure, Outcome},
@@ -38,6 +40,9 @@ pub fn run(args: &BenchArgs) -> Outcome {
             None => made = Some((synthetic.bytes()?, synthetic.to_string())),
         }
         memory::reset_peak();
+    }
+    if made.is_none() && args.model.as_deref().is_some_and(detector::is_one) {
+        return detector::run(args);
     }
     let start = Instant::now();
     let model = match (made, args.model.as_ref().or(args.save.as_ref())) {

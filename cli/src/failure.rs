@@ -14,6 +14,8 @@ pub enum Failure {
     NobodyListens,
     /// Ctrl-C.
     Interrupted,
+    /// Some of the work could not be done, and was reported; the rest is done.
+    Partly,
 }
 
 impl From<pupil::Error> for Failure {

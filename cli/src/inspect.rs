@@ -1,5 +1,7 @@
 //! `pupil inspect`: what a GGUF file holds.
 
+mod detector;
+
 use crate::{args::InspectArgs, failure::Outcome};
 use pupil::{
     gguf::{Array, Gguf, TensorInfo, Value},
@@ -54,6 +56,10 @@ fn print(out: &mut impl Write, file: &Gguf, tensors: bool) -> Outcome {
         writeln!(out, "{key:width$}  {value}")?;
     }
 
+    if let Some(detector) = detector::Summary::of(file) {
+        writeln!(out, "\n{detector}")?;
+    }
+
     if tensors {
         let width = file.tensors().iter().map(|t| t.name.chars().count()).max().unwrap_or(0);
         writeln!(out, "\n{:width$}  type  {:>18} {:>12}", "tensor", "shape", "size")?;
@@ -94,6 +100,7 @@ fn as_json(file: &Gguf) -> serde_json::Value {
         "metadata": keys,
         "types": totals(file).iter().map(total).collect::<Vec<_>>(),
         "tensors": file.tensors().iter().map(tensor).collect::<Vec<_>>(),
+        "detector": detector::Summary::of(file).map(|detector| detector.to_json()),
     })
 }
 

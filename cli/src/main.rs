@@ -1,23 +1,27 @@
 //! The command line program `pupil`.
 //!
 //! `args.rs` says what can be asked for, and each verb has a file of its own. Answers go to stdout; what went wrong goes
-//! to stderr, in one line that starts with `pupil:`, and the exit code is then 1.
+//! to stderr, in one line that starts with `pupil:`, and the exit code is then 1; or 2, with a line for each of them, if
+//! only some of many pictures were bad.
 
 mod args;
 mod bench;
 mod chat;
 #[cfg(feature = "onnx")]
 mod convert;
+mod detect;
+mod eval;
 mod failure;
 mod input;
 mod inspect;
 mod interrupt;
 mod memory;
+mod progress;
 mod prompt;
 mod synthetic;
 mod tokenize;
 
-use args::{Command, Pupil};
+use args::{Command, EvalArgs, EvalWhat, Pupil};
 use clap::Parser;
 use failure::{Failure, Outcome};
 use std::process::ExitCode;
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
             eprintln!("pupil: {message}");
             ExitCode::FAILURE
         }
+        Err(Failure::Partly) => ExitCode::from(2),
         Err(Failure::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
     }
 }
@@ -40,6 +45,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Outcome {
     match command {
         Command::Chat(args) => chat::run(&args),
+        Command::Detect(args) => detect::run(&args),
+        Command::Eval(EvalArgs { what: EvalWhat::Detect(args) }) => eval::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -155,11 +155,20 @@ impl Detector {
     /// # Errors
     /// `Io`, `Format` or `Unsupported`, with one line that names the file, the key or tensor, and what was expected.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with_threads(path, all_threads())
+    }
+
+    /// As [`Detector::open`], with this many threads.
+    ///
+    /// # Errors
+    /// As [`Detector::open`], and `Input` for 0 threads.
+    pub fn open_with_threads(path: impl AsRef<Path>, threads: usize) -> Result<Self> {
+        let path = path.as_ref();
         #[cfg(feature = "onnx")]
-        if path.as_ref().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
-            return Self::convert(path.as_ref());
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+            return Self::convert(path, threads);
         }
-        Self::from_file(&Gguf::open(path.as_ref())?)
+        Self::from_file(&Gguf::open(path)?, threads)
     }
 
     /// A detector whose file is in memory or embedded in the program; `name` stands for it in messages.
@@ -167,15 +176,15 @@ impl Detector {
     /// # Errors
     /// As [`Detector::open`].
     pub fn from_bytes(bytes: impl Into<Arc<Bytes>>, name: &str) -> Result<Self> {
-        Self::from_file(&Gguf::from_bytes(bytes, name)?)
+        Self::from_file(&Gguf::from_bytes(bytes, name)?, all_threads())
     }
 
     /// The detector in an ONNX file, converted in memory, where its head leaves no doubt.
     #[cfg(feature = "onnx")]
-    fn convert(path: &Path) -> Result<Self> {
+    fn convert(path: &Path, threads: usize) -> Result<Self> {
         let name = path.display().to_string();
         let converted = crate::onnx::convert(&crate::onnx::read_file(path)?, &name, &Default::default())?;
-        Self::from_bytes(Bytes::from(&converted.to_bytes()?[..]), &name)
+        Self::from_file(&Gguf::from_bytes(Bytes::from(&converted.to_bytes()?[..]), &name)?, threads)
     }
 
     /// Whether tract runs the network, because it is an ONNX graph with operations that no network of this library has.
@@ -183,10 +192,10 @@ impl Detector {
         !matches!(self.engine, Engine::Net(_))
     }
 
-    fn from_file(file: &Gguf) -> Result<Self> {
+    fn from_file(file: &Gguf, threads: usize) -> Result<Self> {
         names::expect_detector(file)?;
         let spec = Spec::read(file)?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        check_threads(threads)?;
         let engine = Engine::new(file, threads)?;
         let (input, outputs) = engine.shapes();
         spec.check(input, &outputs).map_err(|e| e.at(file.name()))?;
@@ -200,10 +209,8 @@ impl Detector {
     /// # Errors
     /// `Input` for 0 threads.
     pub fn with_threads(self, threads: usize) -> Result<Self> {
-        match threads {
-            0 => Err(Error::input("0 threads: expected at least 1")),
-            _ => Ok(Self { engine: self.engine.with_threads(threads)?, threads, ..self }),
-        }
+        check_threads(threads)?;
+        Ok(Self { engine: self.engine.with_threads(threads)?, threads, ..self })
     }
 
     /// Threads that it computes with.
@@ -283,12 +290,21 @@ impl Detector {
     }
 }
 
+fn all_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn check_threads(threads: usize) -> Result<()> {
+    if threads == 0 { Err(Error::input("0 threads: expected at least 1")) } else { Ok(()) }
+}
+
 impl std::fmt::Debug for Detector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Detector({}: {}, {} classes)", self.name, self.input, self.spec.classes.len())
     }
 }
 
+// A detector may move to another thread.
 const _: fn() = || {
     fn send<T: Send>() {}
     send::<Detector>();

@@ -21,7 +21,7 @@ pub(super) fn find(names: &[String], name: &str) -> Result<usize> {
     let near = |name: &str| {
         let part = wanted.len() > 2 && (name.contains(&wanted) || wanted.contains(name));
         let distance = if part { 1 } else { distance(&wanted, name) };
-        (distance <= 1 + wanted.chars().count() / 3).then_some(distance)
+        (distance <= 1.max(wanted.chars().count().div_ceil(4))).then_some(distance)
     };
     let mut alike: Vec<_> = known.iter().zip(names).filter_map(|(k, name)| Some((near(k)?, name.as_str()))).collect();
     alike.sort_by_key(|(distance, _)| *distance);
@@ -78,7 +78,7 @@ mod tests {
         let names = class_names(80);
         assert_eq!(find(&names, " Car ").unwrap(), 2);
         let refused = |name: &str| find(&names, name).unwrap_err().to_string();
-        assert_eq!(refused("cars"), "there is no class 'cars'; did you mean car, cat?");
+        assert_eq!(refused("cars"), "there is no class 'cars'; did you mean car?");
         assert_eq!(refused("bycicle"), "there is no class 'bycicle'; did you mean bicycle?");
         assert_eq!(refused("glove"), "there is no class 'glove'; did you mean baseball glove?");
         assert!(

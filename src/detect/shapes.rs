@@ -184,7 +184,12 @@ pub(super) fn with_objectness(seen: Seen) -> Option<Head> {
         return Some(head);
     }
     let decoded = seen.whole(3, 6).map(|(part, ..)| part);
-    let only = || seen.outputs.iter().position(|(_, shape)| shape.c >= 6).filter(|_| seen.outputs.len() == 1);
+    let only = || {
+        seen.outputs
+            .iter()
+            .position(|(_, shape)| shape.c >= 6 && shape.pixels() > shape.c)
+            .filter(|_| seen.outputs.len() == 1)
+    };
     let boxes = decoded.or_else(|| only().map(Part::of))?;
     Some(Head::Boxes(Boxes {
         boxes,

@@ -44,6 +44,12 @@ impl Config {
     pub fn read(file: &Gguf) -> Result<Self> {
         let keys = file.keys();
         let arch = keys.str("general.architecture")?.to_owned();
+        if arch == "convnet" {
+            return Err(Error::unsupported(format!(
+                "{}: holds a detector (the architecture is 'convnet'), not a language model; pupil detect runs it",
+                file.name()
+            )));
+        }
         if !ARCHITECTURES.contains(&arch.as_str()) {
             return Err(Error::unsupported(format!(
                 "{}: the architecture is '{arch}', expected {}",

@@ -118,7 +118,14 @@ impl Layer {
                 }
             }
         };
-        Some(Self { sweep, shape, weights, bias: in_blocks(shape, &filter.bias), gain: in_blocks(shape, &filter.gain), then: *then })
+        Some(Self {
+            sweep,
+            shape,
+            weights,
+            bias: in_blocks(shape, &filter.bias),
+            gain: in_blocks(shape, &filter.gain),
+            then: *then,
+        })
     }
 
     /// Computes the convolution of `x`.
@@ -172,7 +179,7 @@ impl Layer {
                         start: sums.map_or(&[], |sums| &sums.start[lanes.clone()]),
                         scale: sums.map_or(&[], |sums| &sums.scale[lanes.clone()]),
                         gain: if self.gain.is_empty() { &[] } else { &self.gain[lanes.clone()] },
-                    bias: &self.bias[lanes],
+                        bias: &self.bias[lanes],
                         then: self.then,
                         pixels: pixels.clone(),
                         out: out.from(group * outputs),

@@ -1,0 +1,41 @@
+//! `pupil detect`: the objects in pictures, or in the frames of a video on stdin.
+//!
+//! | file | what |
+//! |---|---|
+//! | `files.rs` | which pictures, and where their copies go |
+//! | `stills.rs` | picture by picture |
+//! | `stream.rs`, `queue.rs` | frames from stdin, of which late ones are dropped |
+//! | `show.rs` | what is printed and drawn |
+
+mod files;
+mod queue;
+mod show;
+mod stills;
+mod stream;
+
+use crate::{
+    args::{DetectArgs, all_threads},
+    failure::Outcome,
+    interrupt,
+};
+use pupil::{DetectOptions, Detector};
+use std::time::Instant;
+
+/// Finds what `args` ask for.
+pub fn run(args: &DetectArgs) -> Outcome {
+    let start = Instant::now();
+    let mut detector = Detector::open_with_threads(&args.model, args.threads.unwrap_or_else(all_threads))?;
+    detector.configure(&options(args, &detector)?)?;
+    if args.verbose {
+        let threads = detector.threads();
+        eprintln!("opened in {:.1} ms, {threads} threads", 1000.0 * start.elapsed().as_secs_f64());
+    }
+    let stdin = args.inputs.iter().any(|input| input.as_os_str() == "-");
+    interrupt::install()?;
+    interrupt::during(|| if stdin { stream::run(args, &mut detector) } else { stills::run(args, &mut detector) })
+}
+
+fn options(args: &DetectArgs, detector: &Detector) -> Outcome<DetectOptions> {
+    let classes = args.classes.iter().map(|name| detector.class(name)).collect::<Result<_, _>>()?;
+    Ok(DetectOptions { confidence: args.conf, iou: args.iou, max: args.max, classes })
+}

@@ -1,0 +1,156 @@
+//! `pupil eval detect`: mean average precision over a data set.
+
+use crate::{
+    args::{EvalDetectArgs, all_threads},
+    failure::{Failure, Outcome},
+    interrupt, progress,
+};
+use pupil::{DetectOptions, Detection, Detector, Picture};
+use pupil_distill::{
+    data::detect::{Dataset, Item, Options, Truth},
+    eval::detect::{Evaluation, Found},
+};
+use serde_json::json;
+use std::{
+    io::{self, Write},
+    time::{Duration, Instant},
+};
+
+/// NMS of a demo may be stricter than is good for the score.
+const LEAST_IOU: f32 = 0.6;
+
+/// The most objects of a picture that COCO's evaluation looks at.
+const MAX: usize = 100;
+
+/// Measures the detector that `args` name and prints its scores.
+pub fn run(args: &EvalDetectArgs) -> Outcome {
+    let mut detector = Detector::open_with_threads(&args.model, args.threads.unwrap_or_else(all_threads))?;
+    let split = (!args.split.is_empty()).then(|| args.split.join("+"));
+    let dataset = Dataset::open(&args.data, &Options { split, ..Options::default() }).map_err(said)?;
+    let classes = Classes::matched(args, &detector, &dataset)?;
+    let iou = Some(args.iou.unwrap_or(detector.spec().iou.max(LEAST_IOU)));
+    detector.configure(&DetectOptions {
+        confidence: Some(args.conf),
+        iou,
+        max: Some(MAX),
+        classes: classes.of_model.clone(),
+    })?;
+    let pictures = &dataset.pictures[..dataset.pictures.len().min(args.limit.unwrap_or(usize::MAX))];
+    interrupt::install()?;
+    let start = Instant::now();
+    let (evaluation, bad) = interrupt::during(|| evaluate(&mut detector, pictures, &classes))?;
+    let scores = evaluation.finish();
+    let ms = per_picture(start.elapsed(), pictures.len());
+    let mut out = io::stdout().lock();
+    if args.json {
+        let mut line = scores.to_json();
+        line["left_out"] = json!(classes.left_out);
+        line["unreadable"] = json!(bad);
+        line["ms_per_picture"] = json!(ms);
+        writeln!(out, "{line}")?;
+    } else {
+        writeln!(out, "{scores}")?;
+        writeln!(out, "{ms:.1} ms a picture")?;
+        if !classes.left_out.is_empty() {
+            let names = classes.left_out.join(", ");
+            writeln!(out, "not scored, as the model lacks them or they were not asked for: {names}")?;
+        }
+    }
+    if bad == 0 { Ok(()) } else { Err(Failure::Partly) }
+}
+
+fn per_picture(time: Duration, pictures: usize) -> f64 {
+    (1e5 * time.as_secs_f64() / pictures.max(1) as f64).round() / 100.0
+}
+
+/// Looks at all pictures; returns the evaluation, and how many pictures could not be read.
+fn evaluate(detector: &mut Detector, pictures: &[Item], classes: &Classes) -> Outcome<(Evaluation, usize)> {
+    let mut evaluation = Evaluation::new(&classes.names);
+    let bar = progress::bar(pictures.len());
+    let mut bad = 0;
+    for (index, item) in pictures.iter().enumerate() {
+        if interrupt::requested() {
+            return Err(Failure::Interrupted);
+        }
+        match Picture::open(&item.path) {
+            Ok(picture) => {
+                let found: Vec<Found> =
+                    detector.detect(&picture)?.iter().filter_map(|object| classes.found(object)).collect();
+                let truths: Vec<Truth> = item.boxes.iter().filter_map(|truth| classes.truth(truth)).collect();
+                evaluation.add(index, &truths, &found).map_err(said)?;
+            }
+            Err(error) => {
+                bar.suspend(|| eprintln!("pupil: {error}"));
+                bad += 1;
+            }
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if bad == pictures.len() {
+        return Err(Failure::Message(format!("none of the {bad} pictures can be read")));
+    }
+    Ok((evaluation, bad))
+}
+
+fn said(error: pupil_distill::Error) -> Failure {
+    Failure::Message(error.to_string())
+}
+
+/// The classes that are scored, by their numbers in the model and in the data set.
+struct Classes {
+    /// As the data set calls them.
+    names: Vec<String>,
+    of_model: Vec<usize>,
+    of_data: Vec<usize>,
+    /// Classes of the data set that are not scored.
+    left_out: Vec<String>,
+}
+
+impl Classes {
+    fn matched(args: &EvalDetectArgs, detector: &Detector, dataset: &Dataset) -> Outcome<Self> {
+        let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
+        for name in args.classes.iter().chain(args.map_classes.iter().map(|(data, _)| data)) {
+            if !dataset.classes.iter().any(|class| same(class, name)) {
+                let (data, classes) = (args.data.display(), dataset.classes.join(", "));
+                return Err(Failure::Message(format!("{data}: no class '{name}', expected one of {classes}")));
+            }
+        }
+        let mut classes = Self { names: vec![], of_model: vec![], of_data: vec![], left_out: vec![] };
+        for (number, name) in dataset.classes.iter().enumerate() {
+            let asked = args.classes.is_empty() || args.classes.iter().any(|class| same(class, name));
+            let mapped = args.map_classes.iter().find(|(data, _)| same(data, name));
+            let model = match mapped {
+                // A name that someone typed must be right.
+                Some((_, model)) => Some(detector.class(model)?),
+                None => detector.class(name).ok(),
+            };
+            match model.filter(|_| asked) {
+                Some(model) => {
+                    classes.names.push(name.clone());
+                    classes.of_model.push(model);
+                    classes.of_data.push(number);
+                }
+                None => classes.left_out.push(name.clone()),
+            }
+        }
+        if classes.names.is_empty() {
+            let (model, data) = (args.model.display(), args.data.display());
+            let message =
+                format!("{model} and {data} have no class in common; --map-classes DATA=MODEL says which are");
+            return Err(Failure::Message(message));
+        }
+        Ok(classes)
+    }
+
+    fn found(&self, object: &Detection) -> Option<Found> {
+        let class = self.of_model.iter().position(|class| *class == object.class)?;
+        let rect = &object.rect;
+        Some(Found { class, score: object.score, rect: [rect.x0, rect.y0, rect.x1, rect.y1] })
+    }
+
+    fn truth(&self, truth: &Truth) -> Option<Truth> {
+        let class = self.of_data.iter().position(|class| *class == truth.class)?;
+        Some(Truth { class, ..*truth })
+    }
+}

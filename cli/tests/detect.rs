@@ -1,0 +1,235 @@
+//! `pupil detect` and `pupil eval detect` with a detector made by hand.
+
+mod common;
+#[path = "common/lights.rs"]
+mod lights;
+
+use common::{arg, bad, bad_with, file, good, good_with, place, run, run_with, tiny};
+use lights::{picture, spec};
+use pupil::image::Picture;
+use serde_json::Value;
+use std::{fs, path::PathBuf};
+
+const WHITE: [u8; 3] = [255; 3];
+const RED: [u8; 3] = [255, 0, 0];
+
+/// A file with the detector, for the test called `test`.
+fn model(test: &str) -> PathBuf {
+    file(&format!("{test}-lights.gguf"), &lights::file(&spec()))
+}
+
+/// An empty folder for the test called `test`.
+fn folder(test: &str) -> PathBuf {
+    let folder = place(&format!("{test}-pictures"));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn scene() -> Picture {
+    picture(64, 64, 8, &[(1, 2, WHITE), (5, 0, RED)])
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn one_picture() {
+    let (model, folder) = (model("one"), folder("one"));
+    let path = folder.join("scene.png");
+    scene().save(&path).unwrap();
+    let args = ["detect", "-m", arg(&model), arg(&path), "-t", "1"];
+    let text = good(&args);
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort();
+    assert!(lines[0].starts_with("red light    ") && lines[0].ends_with(" %  40,0 to 48,8"), "{text}");
+    assert!(lines[1].starts_with("white light  ") && lines[1].ends_with(" %  8,16 to 16,24"), "{text}");
+    let only = good(&[&args[..], &["--classes", "Red Light"]].concat());
+    assert_eq!(only.lines().count(), 1);
+    assert_eq!(good(&[&args[..], &["--conf", "1"]].concat()), "nothing found\n");
+    assert_eq!(good(&[&args[..], &["--max", "1"]].concat()).lines().count(), 1);
+    let ran = run(&[&args[..], &["--verbose"]].concat());
+    assert!(ran.code == Some(0) && ran.err.contains("place ") && ran.err.contains(" net "), "{}", ran.err);
+}
+
+#[test]
+fn json_and_a_drawn_copy() {
+    let (model, folder) = (model("json"), folder("json"));
+    let (path, copy) = (folder.join("scene.png"), folder.join("out.png"));
+    scene().save(&path).unwrap();
+    let out = good(&["detect", "-m", arg(&model), arg(&path), "--json", "-o", arg(&copy)]);
+    let line = &lines(&out)[0];
+    assert_eq!((&line["file"], &line["width"], &line["height"]), (&arg(&path).into(), &64.into(), &64.into()));
+    assert!(line["ms"].as_f64().unwrap() > 0.0);
+    let objects = line["objects"].as_array().unwrap();
+    let white = objects.iter().find(|object| object["class"] == 0).unwrap();
+    assert_eq!(white["name"], "white light");
+    assert_eq!(white["box"], serde_json::json!([8.0, 16.0, 16.0, 24.0]));
+    assert!((0.9..1.0).contains(&white["score"].as_f64().unwrap()));
+    assert_eq!(objects.len(), 2);
+    assert_ne!(Picture::open(&copy).unwrap().rgb(), scene().rgb());
+    let line = bad(&["detect", "-m", arg(&model), arg(&path), "-o", arg(&path)]);
+    assert!(line.contains("would replace the picture itself"), "{line}");
+}
+
+#[test]
+fn a_folder_with_a_bad_picture() {
+    let (model, folder) = (model("folder"), folder("folder"));
+    let out = folder.join("boxes").join("drawn");
+    scene().save(folder.join("a.png")).unwrap();
+    fs::write(folder.join("b.jpg"), "just text").unwrap();
+    scene().save(folder.join("c.jpg")).unwrap();
+    fs::write(folder.join("notes.txt"), "no picture").unwrap();
+    let ran = run(&["detect", "-m", arg(&model), arg(&folder), "-o", arg(&out)]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    assert!(ran.err.starts_with("pupil: ") && ran.err.contains("b.jpg"), "{}", ran.err);
+    let headers: Vec<_> = ran.out.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert!(headers.len() == 2 && headers[0].ends_with("a.png") && headers[1].ends_with("c.jpg"), "{}", ran.out);
+    assert!(out.join("a.png").is_file() && out.join("c.jpg").is_file() && !out.join("b.jpg").exists());
+}
+
+#[test]
+fn what_makes_no_sense() {
+    let (model, folder) = (model("senseless"), folder("senseless"));
+    let (empty, text, twin) = (folder.join("empty"), folder.join("text.jpg"), folder.join("twin"));
+    fs::create_dir_all(&empty).unwrap();
+    fs::create_dir_all(&twin).unwrap();
+    fs::write(&text, "just text").unwrap();
+    let scene_path = folder.join("scene.png");
+    scene().save(&scene_path).unwrap();
+    scene().save(twin.join("scene.png")).unwrap();
+    let twin = twin.join("scene.png");
+    let chat = tiny("detect-chat", "q8_0");
+    let (m, e, t, s, w) = (arg(&model), arg(&empty), arg(&text), arg(&scene_path), arg(&twin));
+    for (args, expected) in [
+        (&["detect", "-m", m][..], "<PICTURE|FOLDER|->"),
+        (&["detect", "-m", m, s, "--colour"], "unexpected argument '--colour'"),
+        (&["detect", "-m", m, "none.jpg"], "none.jpg"),
+        (&["detect", "-m", "none.gguf", s], "none.gguf"),
+        (&["detect", "-m", m, t], "text.jpg: "),
+        (&["detect", "-m", m, e], "empty: no pictures, expected files that end with .jpg, .jpeg, .png"),
+        (&["detect", "-m", m, s, "--classes", "car"], "there is no class 'car'; there are white light, red light"),
+        (&["detect", "-m", m, s, "--classes", "light"], "did you mean white light, red light?"),
+        (&["detect", "-m", m, s, "--conf", "2"], "expected a number from 0 to 1"),
+        (&["detect", "-m", m, s, "--conf", "-0.1"], "expected a number from 0 to 1"),
+        (&["detect", "-m", m, s, "--iou", "nan"], "expected a number from 0 to 1"),
+        (&["detect", "-m", m, s, "--max", "0"], "expected a whole number from 1 to 1000"),
+        (&["detect", "-m", m, "-", "--size", "640"], "expected WIDTHxHEIGHT in pixels"),
+        (&["detect", "-m", m, "-", "--size", "0x9"], "frames of 0 x 9"),
+        (&["detect", "-m", m, s, "--size", "6x9"], "expected - instead of files"),
+        (&["detect", "-m", m, "-", s], "stands alone"),
+        (&["detect", "-m", m, "-"], "stdin is empty"),
+        (&["detect", "-m", m, s, w, "-o", "x.png"], "one file for 2 pictures, expected a folder"),
+        (&["detect", "-m", m, s, w, "-o", e], "another picture of that name"),
+        (&["detect", "-m", arg(&chat), s], "not a detector; pupil chat runs language models"),
+        (&["chat", "-m", m, "hello"], "holds a detector (the architecture is 'convnet'), not a language model"),
+        (&["eval"], "no command was given"),
+        (&["eval", "detect", "-m", m, "-d", e], "empty"),
+        (&["eval", "detect", "-m", m, "-d", e, "--map-classes", "a"], "expected DATA=MODEL"),
+    ] {
+        let line = bad(args);
+        assert!(line.contains(expected), "{args:?}: {line}");
+    }
+    let line = bad_with(&["detect", "-m", m, "-"], b"this is no picture at all");
+    assert!(line.contains("stdin"), "{line}");
+}
+
+#[test]
+fn pictures_on_stdin() {
+    let model = model("stdin");
+    let png = scene().encode_png();
+    let line = &lines(&good_with(&["detect", "-m", arg(&model), "-", "--json"], &png))[0];
+    assert_eq!(line["objects"].as_array().unwrap().len(), 2);
+    let path = folder("stdin").join("scene.jpg");
+    scene().save(&path).unwrap();
+    let jpeg = fs::read(&path).unwrap();
+    let text = good_with(&["detect", "-m", arg(&model), "-"], &jpeg);
+    assert!(text.lines().count() >= 1 && !text.contains("frame"), "{text}");
+}
+
+#[test]
+fn frames_on_stdin() {
+    let model = model("frames");
+    let path = folder("frames").join("scene.jpg");
+    scene().save(&path).unwrap();
+    let stream = fs::read(&path).unwrap().repeat(5);
+    let ran = run_with(&["detect", "-m", arg(&model), "-", "--json", "--every-frame"], &stream);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let frames: Vec<_> = lines(&ran.out).iter().map(|line| line["frame"].as_u64().unwrap()).collect();
+    assert_eq!(frames, [1, 2, 3, 4, 5]);
+    assert!(ran.err.starts_with("5 frames, 0 dropped, ") && ran.err.ends_with(" fps\n"), "{}", ran.err);
+    // Without the option frames may be dropped, but none goes missing.
+    let ran = run_with(&["detect", "-m", arg(&model), "-", "--json"], &stream);
+    let words: Vec<u64> = ran.err.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+    assert_eq!(words[0] + words[1], 5, "{}", ran.err);
+    assert_eq!(ran.out.lines().count() as u64, words[0]);
+}
+
+#[test]
+fn raw_frames_on_stdin() {
+    let model = model("raw");
+    let out = folder("raw");
+    let raw = scene().rgb().repeat(3);
+    let args = ["detect", "-m", arg(&model), "-", "--size", "64x64", "--every-frame", "-o", arg(&out)];
+    let ran = run_with(&args, &raw);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.starts_with("frame 1 at ") && ran.out.contains("  white light  "), "{}", ran.out);
+    assert!(out.join("frame-000003.jpg").is_file());
+    // The last frame is cut off.
+    let ran = run_with(&args, &raw[..raw.len() - 5]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("frame 3") && ran.err.contains("2 frames, 0 dropped, 1 broken"), "{}", ran.err);
+}
+
+#[test]
+fn evaluation() {
+    let (model, data) = (model("eval"), folder("eval"));
+    for part in ["images/val", "labels/val"] {
+        fs::create_dir_all(data.join(part)).unwrap();
+    }
+    fs::write(data.join("data.yaml"), "path: .\nval: images/val\nnames: [White Light, lamp, cat]\n").unwrap();
+    scene().save(data.join("images/val/a.png")).unwrap();
+    // The white cell, the red one, and a cat.
+    let labels = "0 0.1875 0.3125 0.125 0.125\n1 0.6875 0.0625 0.125 0.125\n2 0.5 0.5 0.2 0.2\n";
+    fs::write(data.join("labels/val/a.txt"), labels).unwrap();
+    let args = ["eval", "detect", "-m", arg(&model), "-d", arg(&data), "--split", "val"];
+    let text = good(&args);
+    assert!(text.contains("White Light") && text.contains("1.000") && text.contains(": lamp, cat\n"), "{text}");
+    let json = good(&[&args[..], &["--map-classes", "lamp=red light", "--json"]].concat());
+    let scores = &lines(&json)[0];
+    assert_eq!(scores["total"]["ap50"], 1.0, "{json}");
+    assert_eq!(scores["left_out"], serde_json::json!(["cat"]));
+    assert_eq!(scores["classes"].as_array().unwrap().len(), 2);
+    let line = bad(&[&args[..], &["--map-classes", "lamp=green light"]].concat());
+    assert!(line.contains("there is no class 'green light'; did you mean"), "{line}");
+    let line = bad(&[&args[..], &["--classes", "dog"]].concat());
+    assert!(line.contains("no class 'dog', expected one of White Light, lamp, cat"), "{line}");
+    let line = bad(&[&args[..], &["--classes", "cat"]].concat());
+    assert!(line.contains("have no class in common"), "{line}");
+}
+
+#[test]
+fn bench_and_inspect() {
+    let model = model("bench");
+    let out = good(&["bench", "-m", arg(&model), "-t", "1,2", "--reps", "2", "--json"]);
+    let rows = lines(&out);
+    assert_eq!(rows.len(), 2);
+    for key in ["open_ms", "frame_ms", "net_ms", "place_ms", "decode_ms"] {
+        assert!(rows[0][key].as_f64().unwrap() >= 0.0, "{out}");
+    }
+    assert_eq!((&rows[0]["threads"], &rows[1]["threads"]), (&1.into(), &2.into()));
+    assert!(good(&["bench", "-m", arg(&model), "--reps", "1"]).starts_with("threads  open ms"));
+    let text = good(&["inspect", arg(&model)]);
+    for part in [
+        "input       64 x 64, RGB, pictures are letterboxed in the middle",
+        "head        distances from each cell",
+        "classes     2: white light, red light",
+        "operations  2 conv, 1 pool",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let json: Value = serde_json::from_str(&good(&["inspect", "--json", arg(&model)])).unwrap();
+    assert_eq!(json["detector"]["operations"]["conv"], 2);
+}
