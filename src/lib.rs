@@ -43,6 +43,7 @@
 //! Files are untrusted: whatever is in one, opening it gives a model or an [`Error`] of one line.
 
 pub mod bytes;
+pub mod calibrate;
 mod chat;
 #[cfg(feature = "image")]
 pub mod detect;

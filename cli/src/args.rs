@@ -327,6 +327,21 @@ pub struct ConvertArgs {
     /// The GGUF file to write
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+    /// Compute in bytes where that costs little; needs --calibrate
+    #[arg(long, requires = "calibrate")]
+    pub int8: bool,
+    /// A folder of pictures like those that the detector will see
+    #[arg(long, value_name = "DIR", requires = "int8")]
+    pub calibrate: Option<PathBuf>,
+    /// How many of the pictures to use
+    #[arg(long, value_name = "N", default_value = "64", value_parser = |s: &str| number(s, 1, 100_000))]
+    pub pictures: usize,
+    /// The share of the outputs' variance that rounding may take; more convolutions stay in f32 if it is small
+    #[arg(long, value_name = "SHARE", default_value_t = 0.004, value_parser = budget)]
+    pub budget: f64,
+    /// Threads to calibrate with [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
     /// How the outputs say where objects are, e.g. yolox
     #[arg(long, value_name = "NAME")]
     pub head: Option<String>,
@@ -380,6 +395,14 @@ impl ConvertArgs {
             iou: self.iou,
             half: self.dtype == "f16",
         })
+    }
+}
+
+#[cfg(feature = "onnx")]
+fn budget(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
+        _ => Err("expected a number from 0 to 1".into()),
     }
 }
 

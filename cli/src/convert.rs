@@ -1,29 +1,86 @@
 //! `pupil convert`: a detector's GGUF file out of an ONNX graph.
 
 use crate::{
-    args::ConvertArgs,
+    args::{ConvertArgs, all_threads},
+    detect::list,
     failure::{Failure, Outcome},
+    progress,
 };
 use pupil::{
-    Result,
-    detect::{COCO, Spec},
+    Picture,
+    calibrate::{Options, Report, Samples, calibrate},
+    detect::COCO,
+    image::Geometry,
     nets::convnet::{program::Op, weights::Draft},
     onnx::{ConvertOptions, Converted, Engine, convert, cost, read_file},
 };
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// Converts the file that `args` name, and says what was done.
 pub fn run(args: &ConvertArgs) -> Outcome {
     let options = ConvertOptions { classes: classes(args)?, ..args.options()? };
     let mut converted = convert(&read_file(&args.model)?, &args.model.display().to_string(), &options)?;
-    converted.change(|draft, spec| quantized(draft, spec, args))?;
+    let calibrated = args.calibrate.as_deref().map(|folder| quantize(&mut converted, folder, args)).transpose()?;
     converted.writer().write_file(&args.output)?;
-    report(args, &converted)
+    report(args, &converted)?;
+    calibrated.iter().for_each(explain);
+    Ok(())
 }
 
-/// The place where a network is quantized before it is written.
-fn quantized(draft: Draft, _: &Spec, _: &ConvertArgs) -> Result<Draft> {
-    Ok(draft)
+/// Makes the network compute in bytes, by what is seen on the pictures of a folder.
+fn quantize(converted: &mut Converted, folder: &Path, args: &ConvertArgs) -> Outcome<Report> {
+    let mut report = Report::default();
+    if let Engine::Graph { why, .. } = &converted.engine {
+        return Err(Failure::Message(format!("{}: cannot compute in bytes, because {why}", args.model.display())));
+    }
+    let pictures = pictures(folder, args.pictures, &converted.spec.geometry)?;
+    let options = Options { threads: args.threads.unwrap_or_else(all_threads), budget: args.budget };
+    let bar = progress::parts();
+    converted.change(|draft, _| {
+        let mut place = |i: usize, out: &mut [f32]| {
+            out.copy_from_slice(&pictures[i]);
+            Ok(())
+        };
+        let mut samples = Samples { count: pictures.len(), place: &mut place };
+        let (draft, made) = calibrate(&draft, &mut samples, &options, |part| bar.set_position((100.0 * part) as u64))?;
+        report = made;
+        Ok(draft)
+    })?;
+    bar.finish_and_clear();
+    Ok(report)
+}
+
+/// Up to `count` pictures of a folder, taken at equal distances, placed and normalised. Bad ones are left out.
+fn pictures(folder: &Path, count: usize, geometry: &Geometry) -> Outcome<Vec<Vec<f32>>> {
+    if !folder.is_dir() {
+        return Err(Failure::Message(format!("{}: no folder, expected one of pictures", folder.display())));
+    }
+    let files = list(&[folder.to_owned()])?;
+    let count = count.min(files.len());
+    let mut placed = Vec::with_capacity(count);
+    for file in (0..count).map(|i| &files[i * files.len() / count]) {
+        match Picture::open(file) {
+            Ok(picture) => {
+                let mut out = vec![0.0; geometry.width * geometry.height * 3];
+                geometry.place(&picture, &mut out);
+                placed.push(out);
+            }
+            Err(error) => eprintln!("pupil: {error}; left out"),
+        }
+    }
+    Ok(placed)
+}
+
+/// What became of the convolutions.
+fn explain(report: &Report) {
+    let Report { converted, kept, loss } = report;
+    println!("int8        {converted} convolutions in bytes, {} in f32", kept.len());
+    println!("loss        {:.3}% of the outputs' variance on the pictures", 100.0 * loss);
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    kept.iter().for_each(|(name, why)| reasons.entry(why).or_default().push(name));
+    for (why, names) in reasons {
+        println!("in f32      {}: {why}", names.join(", "));
+    }
 }
 
 /// The names of the classes: `coco`, a file with one on each line, or the names themselves.

@@ -1,4 +1,4 @@
-//! A progress bar over many files, where stderr is a terminal.
+//! Progress bars, where stderr is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -8,4 +8,11 @@ pub fn bar(files: usize) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(files as u64), target);
     let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {per_sec}  {eta} left");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// A bar that goes to 100.
+#[cfg(feature = "onnx")]
+pub fn parts() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:32} {pos}%  {eta} left");
+    ProgressBar::new(100).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

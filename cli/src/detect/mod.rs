@@ -8,6 +8,8 @@
 //! | `show.rs` | what is printed and drawn |
 
 mod files;
+#[cfg(feature = "onnx")]
+pub use files::list;
 mod queue;
 mod show;
 mod stills;

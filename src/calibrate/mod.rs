@@ -1,0 +1,72 @@
+//! From a network in f32 to one in bytes.
+//!
+//! Pictures like those that the network will see run through it, and what is seen decides how each value is stored:
+//!
+//! 1. [`gains`]: channels of a value share one scale, so a loud channel would leave the others a few of the 256 steps. Each
+//!    channel is multiplied by a gain where it is made, and the weights that read it are divided by it (Xiao et al. 2022);
+//!    the network computes the same.
+//! 2. [`ranges`]: the range that bytes stand for is the one with the least squared error over a histogram, not the one
+//!    from the smallest to the largest element. The same goes for the weights of each output channel.
+//! 3. [`bias`]: what rounding adds to a channel on average is taken off its bias (Nagel et al. 2019).
+//! 4. [`sensitive`]: convolutions that lose more than their share stay in f32.
+//!
+//! [`layout`] says which values are stored in bytes at all, and [`convert`] makes the network.
+
+mod bias;
+mod convert;
+mod gains;
+mod layout;
+mod ranges;
+mod sensitive;
+mod stats;
+
+use crate::error::{Error, Result};
+use crate::nets::convnet::weights::Draft;
+use sensitive::Search;
+
+/// The pictures, placed and normalised: how many there are, and how to get one of them.
+pub struct Samples<'a> {
+    /// How many.
+    pub count: usize,
+    /// Writes the picture with this number, `[height][width][channels]`.
+    pub place: &'a mut dyn FnMut(usize, &mut [f32]) -> Result<()>,
+}
+
+/// How to go about it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Threads to compute with.
+    pub threads: usize,
+    /// How much of a result's variance rounding may take, on average over the results.
+    pub budget: f64,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Convolutions in bytes.
+    pub converted: usize,
+    /// Convolutions that stay in f32, and why.
+    pub kept: Vec<(String, String)>,
+    /// The share of the results' variance that rounding takes.
+    pub loss: f64,
+}
+
+/// Makes a network that computes in bytes where that costs little. `progress` is told the share of the work that is done.
+///
+/// # Errors
+/// `Input` if there are no pictures, and whatever error a picture brings.
+pub fn calibrate(
+    draft: &Draft,
+    samples: &mut Samples,
+    options: &Options,
+    mut progress: impl FnMut(f64),
+) -> Result<(Draft, Report)> {
+    if samples.count == 0 {
+        return Err(Error::input("no pictures to calibrate with, expected at least one"));
+    }
+    let mut session = stats::session(draft, options.threads)?;
+    let exact = stats::gather(&mut session, samples, |part| progress(0.2 * part))?;
+    let mut search = Search { draft, exact: &exact, samples, options, session: &mut session };
+    search.run(|part| progress(0.2 + 0.8 * part))
+}
