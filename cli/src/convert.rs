@@ -75,7 +75,7 @@ fn pictures(folder: &Path, count: usize, geometry: &Geometry) -> Outcome<Vec<Vec
 fn explain(report: &Report) {
     let Report { converted, kept, loss } = report;
     println!("int8        {converted} convolutions in bytes, {} in f32", kept.len());
-    println!("loss        {:.3}% of the outputs' variance on the pictures", 100.0 * loss);
+    println!("loss        {:.3}% of the variance of the outputs' channels", 100.0 * loss);
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     kept.iter().for_each(|(name, why)| reasons.entry(why).or_default().push(name));
     for (why, names) in reasons {

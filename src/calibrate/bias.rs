@@ -1,4 +1,4 @@
-//! Bias correction: what rounding adds to each channel on average is taken off its bias (Nagel et al. 2019).
+//! Bias correction: what rounding the weights adds to each channel on average is taken off its bias (Nagel et al. 2019).
 
 use super::convert::{Choices, Made};
 use super::layout::convolutions;
@@ -6,23 +6,23 @@ use super::stats::Channels;
 use crate::nets::convnet::program::Op;
 use crate::nets::convnet::weights::{Draft, Filter, FilterShape, Weights};
 
-/// Moves the biases by what the means that were seen in the converted network say about each channel. Means upstream
-/// move, too, so this takes a few rounds.
-pub(super) fn correct(draft: &Draft, exact: &[Channels], made: &Made, seen: &[Channels], choices: &mut Choices) {
+/// Moves each bias by what its own convolution's weights add to the mean of the exact input. What comes from convolutions
+/// before it is corrected there: to correct it here as well would do so twice, and more often the deeper the network.
+pub(super) fn correct(draft: &Draft, exact: &[Channels], made: &Made, choices: &mut Choices) {
     let program = &draft.program;
     for i in convolutions(program) {
         let op = &program.ops()[i];
         let Op::Conv { x, name, .. } = op else { continue };
         let shape = FilterShape::of(op, program.shapes()[*x].c).expect("a convolution");
-        let Op::Conv { x: read, .. } = &made.draft.program.ops()[made.values[i + 1] - 1] else { continue };
+        let converted = &made.draft.filters[name];
+        let scaled: Vec<f64> = exact[*x].mean.iter().zip(&choices.gains[*x]).map(|(m, &g)| m * f64::from(g)).collect();
         let before = means(&draft.filters[name], shape, &exact[*x].mean);
-        let after = means(&made.draft.filters[name], shape, &seen[*read].mean);
-        // The converted filter is in units of its output's gain, where that is a part of it.
-        let whole = made.draft.filters[name].gain.is_empty();
+        let after = means(converted, shape, &scaled);
         let gains = &choices.gains[i + 1];
         let bias = choices.biases.entry(i).or_insert_with(|| draft.filters[name].bias.clone());
         for (c, bias) in bias.iter_mut().enumerate() {
-            let gain = if whole { f64::from(gains[c]) } else { 1.0 };
+            // The converted filter is in units of its output's gain, where that is a part of it.
+            let gain = if converted.gain.is_empty() { f64::from(gains[c]) } else { 1.0 };
             *bias -= (after[c] / gain - before[c]) as f32;
         }
     }

@@ -7,7 +7,7 @@
 //!    the network computes the same.
 //! 2. [`ranges`]: the range that bytes stand for is the one with the least squared error over a histogram, not the one
 //!    from the smallest to the largest element. The same goes for the weights of each output channel.
-//! 3. [`bias`]: what rounding adds to a channel on average is taken off its bias (Nagel et al. 2019).
+//! 3. [`bias`]: what rounding the weights adds to a channel on average is taken off its bias (Nagel et al. 2019).
 //! 4. [`sensitive`]: convolutions that lose more than their share stay in f32.
 //!
 //! [`layout`] says which values are stored in bytes at all, and [`convert`] makes the network.
@@ -37,7 +37,7 @@ pub struct Samples<'a> {
 pub struct Options {
     /// Threads to compute with.
     pub threads: usize,
-    /// How much of a result's variance rounding may take, on average over the results.
+    /// Which share of the variance of a result's channels rounding may take, on average.
     pub budget: f64,
 }
 

@@ -15,9 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Pictures that single convolutions are judged by.
 const FEW: usize = 6;
 
-/// Rounds of bias correction.
-const ROUNDS: usize = 3;
-
 /// The results of the f32 network on some pictures.
 pub(super) struct Expected {
     outputs: Vec<Vec<Vec<f32>>>,
@@ -35,24 +32,53 @@ impl Expected {
         Ok(Self { outputs })
     }
 
-    /// The share of the results' variance that the network's differences make up, averaged over the results.
+    /// The share of the results' variance that the network's differences make up: of each channel, averaged over those
+    /// that vary at all, and over the results. A box's side and a class's score are channels of very different size.
     pub(super) fn loss(&self, session: &mut Session, samples: &mut Samples) -> Result<f64> {
-        let n = session.net().program().outputs().len();
-        let (mut errors, mut squares) = (vec![0.0_f64; n], vec![0.0_f64; n]);
+        let program = session.net().program();
+        let channels: Vec<_> = program.outputs().iter().map(|&x| program.shapes()[x].c).collect();
+        let mut moments: Vec<_> = channels.iter().map(|&c| vec![Moments::default(); c]).collect();
         for (i, expected) in self.outputs.iter().enumerate() {
             (samples.place)(i, session.input())?;
             session.run();
-            for (o, expected) in expected.iter().enumerate() {
-                let mean = expected.iter().map(|&x| f64::from(x)).sum::<f64>() / expected.len() as f64;
-                for (x, y) in session.output(o).iter().zip(expected) {
-                    errors[o] += f64::from(x - y).powi(2);
-                    squares[o] += (f64::from(*y) - mean).powi(2);
+            for ((o, expected), moments) in expected.iter().enumerate().zip(&mut moments) {
+                for (k, (x, y)) in session.output(o).iter().zip(expected).enumerate() {
+                    moments[k % channels[o]].add(*x, *y);
                 }
             }
         }
-        let shares = errors.iter().zip(&squares).map(|(error, square)| error / square.max(f64::MIN_POSITIVE));
-        Ok(shares.sum::<f64>() / n as f64)
+        Ok(moments.iter().map(|moments| shares(moments)).sum::<f64>() / channels.len() as f64)
     }
+}
+
+/// What was seen of one channel of a result.
+#[derive(Clone, Default)]
+struct Moments {
+    count: f64,
+    sum: f64,
+    square: f64,
+    error: f64,
+}
+
+impl Moments {
+    fn add(&mut self, x: f32, exact: f32) {
+        let (x, exact) = (f64::from(x), f64::from(exact));
+        self.count += 1.0;
+        self.sum += exact;
+        self.square += exact * exact;
+        self.error += (x - exact) * (x - exact);
+    }
+
+    fn variance(&self) -> f64 {
+        (self.square - self.sum * self.sum / self.count).max(0.0)
+    }
+}
+
+/// Error over variance, averaged over channels; those that hardly vary count for what they are.
+fn shares(moments: &[Moments]) -> f64 {
+    let mean = moments.iter().map(Moments::variance).sum::<f64>() / moments.len() as f64;
+    let floor = (1e-3 * mean).max(f64::MIN_POSITIVE);
+    moments.iter().map(|m| m.error / m.variance().max(floor)).sum::<f64>() / moments.len() as f64
 }
 
 /// Makes the network with the convolutions at `kept` in f32.
@@ -63,17 +89,13 @@ pub(super) fn make(
     session: &mut Session,
     samples: &mut Samples,
     kept: BTreeSet<usize>,
-    threads: usize,
 ) -> Result<Made> {
     let layout = Layout::new(&draft.program, &kept);
     let quants = ranges::search(session, samples, exact, &layout, gains)?;
     let mut choices = Choices { kept, gains: gains.clone(), quants, biases: BTreeMap::new() };
     let mut made = convert(draft, &layout, &choices)?;
-    for _ in 0..ROUNDS {
-        let seen = stats::gather(&mut stats::session(&made.draft, threads)?, samples, |_| {})?;
-        bias::correct(draft, exact, &made, &seen, &mut choices);
-        made = convert(draft, &layout, &choices)?;
-    }
+    bias::correct(draft, exact, &made, &mut choices);
+    made = convert(draft, &layout, &choices)?;
     Ok(made)
 }
 
@@ -96,7 +118,7 @@ impl Search<'_, '_> {
 
         // How much the gains shall move from the values to the weights.
         let mut best: Option<(f64, Gains, Made)> = None;
-        let candidates = [None, Some(0.5), Some(0.75)];
+        let candidates = [None, Some(0.3), Some(0.5), Some(0.75)];
         for (i, alpha) in candidates.into_iter().enumerate() {
             let gains = alpha.map_or_else(|| gains::none(program), |a| gains::balance(self.draft, self.exact, a));
             let made = self.make(&gains, &never)?;
@@ -133,8 +155,8 @@ impl Search<'_, '_> {
     }
 
     fn make(&mut self, gains: &Gains, kept: &BTreeSet<usize>) -> Result<Made> {
-        let Self { draft, exact, samples, options, session } = self;
-        make(draft, exact, gains, session, samples, kept.clone(), options.threads)
+        let Self { draft, exact, samples, session, .. } = self;
+        make(draft, exact, gains, session, samples, kept.clone())
     }
 
     /// The loss of each convolution if it alone computes in bytes.

@@ -307,8 +307,8 @@ fn tile<S: Simd, E: Element, const V: usize, const C: usize>(
     count: usize,
 ) {
     let mut sums = [[E::start(s, job.start, channel); C]; V];
-    for v in 1..V {
-        sums[v] = [E::start(s, job.start, channel + v * S::LANES); C];
+    for (v, sums) in sums.iter_mut().enumerate().skip(1) {
+        *sums = [E::start(s, job.start, channel + v * S::LANES); C];
     }
     let mut blocks = [weights; V];
     for (v, block) in blocks.iter_mut().enumerate() {

@@ -139,10 +139,10 @@ fn finish<S: Simd, const P: usize>(
             s.store(s.mul(s.load(results), gain), results);
         }
     }
-    for p in 0..P {
+    for (p, results) in results.iter().enumerate() {
         let (at, left) = place(p);
         if left > 0 {
-            write(s, out, at, &results[p][..left.min(S::LANES)]);
+            write(s, out, at, &results[..left.min(S::LANES)]);
         }
     }
 }
