@@ -140,7 +140,7 @@ impl Shape {
 fn colour(class: usize) -> [u8; 3] {
     const GOLDEN: f64 = 0.618_033_988_749_895;
     let turn = (class as f64 * GOLDEN + 0.08).fract() as f32;
-    let lightness = if class % 2 == 0 { 0.74 } else { 0.64 };
+    let lightness = if class.is_multiple_of(2) { 0.74 } else { 0.64 };
     oklch(lightness, 0.19, turn * std::f32::consts::TAU)
 }
 
