@@ -1,6 +1,6 @@
 //! Bias correction: what rounding the weights adds to each channel on average is taken off its bias (Nagel et al. 2019).
 
-use super::convert::{Choices, Made};
+use super::convert::Choices;
 use super::layout::convolutions;
 use super::stats::Channels;
 use crate::nets::convnet::program::Op;
@@ -8,13 +8,13 @@ use crate::nets::convnet::weights::{Draft, Filter, FilterShape, Weights};
 
 /// Moves each bias by what its own convolution's weights add to the mean of the exact input. What comes from convolutions
 /// before it is corrected there: to correct it here as well would do so twice, and more often the deeper the network.
-pub(super) fn correct(draft: &Draft, exact: &[Channels], made: &Made, choices: &mut Choices) {
+pub(super) fn correct(draft: &Draft, exact: &[Channels], made: &Draft, choices: &mut Choices) {
     let program = &draft.program;
     for i in convolutions(program) {
         let op = &program.ops()[i];
         let Op::Conv { x, name, .. } = op else { continue };
         let shape = FilterShape::of(op, program.shapes()[*x].c).expect("a convolution");
-        let converted = &made.draft.filters[name];
+        let converted = &made.filters[name];
         let scaled: Vec<f64> = exact[*x].mean.iter().zip(&choices.gains[*x]).map(|(m, &g)| m * f64::from(g)).collect();
         let before = means(&draft.filters[name], shape, &exact[*x].mean);
         let after = means(converted, shape, &scaled);

@@ -21,15 +21,8 @@ pub(super) struct Choices {
     pub(super) biases: BTreeMap<usize, Vec<f32>>,
 }
 
-/// A network in bytes, and where the values of the one in f32 are in it.
-pub(super) struct Made {
-    pub(super) draft: Draft,
-    /// For each value of the f32 network, its number in this one.
-    pub(super) values: Vec<usize>,
-}
-
 /// The network that follows from the choices.
-pub(super) fn convert(draft: &Draft, layout: &Layout, choices: &Choices) -> Result<Made> {
+pub(super) fn convert(draft: &Draft, layout: &Layout, choices: &Choices) -> Result<Draft> {
     let program = &draft.program;
     let mut ops = Vec::new();
     let mut quants = vec![None];
@@ -57,7 +50,7 @@ pub(super) fn convert(draft: &Draft, layout: &Layout, choices: &Choices) -> Resu
     }
     let outputs = program.outputs().iter().map(|&x| values[x]).collect();
     let program = Program::new(program.shapes()[0], ops, quants, outputs)?;
-    Ok(Made { draft: Draft { program, filters, constants: draft.constants.clone() }, values })
+    Ok(Draft { program, filters, constants: draft.constants.clone() })
 }
 
 /// A convolution's weights with the gains in them: those of its input divided out, those of its output as a part of the

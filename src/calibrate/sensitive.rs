@@ -1,6 +1,6 @@
 //! Which convolutions stay in f32: those that lose most for what they cost.
 
-use super::convert::{Choices, Made, convert};
+use super::convert::{Choices, convert};
 use super::gains::{self, Gains};
 use super::layout::{Layout, convolutions, never};
 use super::ranges;
@@ -89,7 +89,7 @@ pub(super) fn make(
     session: &mut Session,
     samples: &mut Samples,
     kept: BTreeSet<usize>,
-) -> Result<Made> {
+) -> Result<Draft> {
     let layout = Layout::new(&draft.program, &kept);
     let quants = ranges::search(session, samples, exact, &layout, gains)?;
     let mut choices = Choices { kept, gains: gains.clone(), quants, biases: BTreeMap::new() };
@@ -117,12 +117,12 @@ impl Search<'_, '_> {
         let never = never(program);
 
         // How much the gains shall move from the values to the weights.
-        let mut best: Option<(f64, Gains, Made)> = None;
+        let mut best: Option<(f64, Gains, Draft)> = None;
         let candidates = [None, Some(0.3), Some(0.5), Some(0.75)];
         for (i, alpha) in candidates.into_iter().enumerate() {
             let gains = alpha.map_or_else(|| gains::none(program), |a| gains::balance(self.draft, self.exact, a));
             let made = self.make(&gains, &never)?;
-            let loss = expected.loss(&mut stats::session(&made.draft, self.options.threads)?, self.samples)?;
+            let loss = expected.loss(&mut stats::session(&made, self.options.threads)?, self.samples)?;
             if best.as_ref().is_none_or(|best| loss < best.0) {
                 best = Some((loss, gains, made));
             }
@@ -144,17 +144,17 @@ impl Search<'_, '_> {
                 }
                 kept.extend(more);
                 made = self.make(&gains, &kept)?;
-                loss = expected.loss(&mut stats::session(&made.draft, self.options.threads)?, self.samples)?;
+                loss = expected.loss(&mut stats::session(&made, self.options.threads)?, self.samples)?;
             }
         }
         progress(1.0);
         let why = |i: &usize| if never.contains(i) { "first, or of a single pixel" } else { "sensitive to rounding" };
         let names = kept.iter().map(|i| (name(program, *i), why(i).to_string())).collect();
         let converted = convolutions(program).count() - kept.len();
-        Ok((made.draft, Report { converted, kept: names, loss }))
+        Ok((made, Report { converted, kept: names, loss }))
     }
 
-    fn make(&mut self, gains: &Gains, kept: &BTreeSet<usize>) -> Result<Made> {
+    fn make(&mut self, gains: &Gains, kept: &BTreeSet<usize>) -> Result<Draft> {
         let Self { draft, exact, samples, session, .. } = self;
         make(draft, exact, gains, session, samples, kept.clone())
     }
@@ -176,7 +176,7 @@ impl Search<'_, '_> {
             let layout = Layout::new(&self.draft.program, &kept);
             let choices = Choices { kept, gains: gains.clone(), quants: quants.clone(), biases: BTreeMap::new() };
             let made = convert(self.draft, &layout, &choices)?;
-            let mut session = stats::session(&made.draft, self.options.threads)?;
+            let mut session = stats::session(&made, self.options.threads)?;
             losses.insert(i, expected.loss(&mut session, self.samples)?);
             progress((n + 1) as f64 / all.len() as f64);
         }

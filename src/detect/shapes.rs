@@ -31,13 +31,16 @@ const YOLOV5_ANCHORS: [[[f32; 2]; 3]; 3] = [
     [[116.0, 90.0], [156.0, 198.0], [373.0, 326.0]],
 ];
 
+/// The sides of the cells of some grids, and what belongs to each.
+type Levels<T> = Vec<(usize, T)>;
+
 impl<'a> Seen<'a> {
     fn cells(self, stride: usize) -> usize {
         cells(self.input, stride).len()
     }
 
     /// The grids that have this many places together, with `each` in a cell: strides, and the place where each begins.
-    fn pyramid(self, places: usize, each: usize) -> Option<Vec<(usize, usize)>> {
+    fn pyramid(self, places: usize, each: usize) -> Option<Levels<usize>> {
         let all =
             PYRAMIDS.iter().find(|strides| strides.iter().map(|s| each * self.cells(*s)).sum::<usize>() == places)?;
         let start = |i: usize| all[..i].iter().map(|s| each * self.cells(*s)).sum();
@@ -66,14 +69,14 @@ impl<'a> Seen<'a> {
     }
 
     /// One output that holds all grids, at least `channels` wide: its part, its channels and the grids.
-    fn whole(self, each: usize, channels: usize) -> Option<(Part, usize, Vec<(usize, usize)>)> {
+    fn whole(self, each: usize, channels: usize) -> Option<(Part, usize, Levels<usize>)> {
         self.parts()
             .filter(|(_, _, has)| *has >= channels)
             .find_map(|(part, places, has)| Some((part, has, self.pyramid(places, each)?)))
     }
 
     /// Outputs for each of the grids, if there are `each` for every one and no others.
-    fn by_level(self, each: usize) -> Option<Vec<(usize, Vec<(Part, usize)>)>> {
+    fn by_level(self, each: usize) -> Option<Levels<Vec<(Part, usize)>>> {
         PYRAMIDS.iter().filter(|strides| strides.len() * each == self.outputs.len()).find_map(|strides| {
             let levels = strides.iter().map(|&stride| (stride, self.with_places(self.cells(stride))));
             let levels: Vec<_> = levels.collect();
@@ -148,7 +151,7 @@ pub(super) fn names_distances(seen: Seen) -> bool {
 
 /// Two grids of three anchors with common classes: apart and without sigmoid, or together and with all applied.
 pub(super) fn common_classes(seen: Seen) -> Option<Head> {
-    let (levels, scores): (Vec<(usize, [Part; 3])>, _) = if let Some(levels) = seen.by_level(3) {
+    let (levels, scores): (Levels<[Part; 3]>, _) = if let Some(levels) = seen.by_level(3) {
         let parts = |(stride, parts): (usize, Vec<(Part, usize)>)| {
             let boxes = parts.iter().find(|(_, channels)| *channels == 12)?.0;
             let objectness = parts.iter().find(|(part, channels)| *channels == 3 && *part != boxes)?.0;
