@@ -2,15 +2,15 @@
 //!
 //! Pictures like those that the network will see run through it, and what is seen decides how each value is stored:
 //!
-//! 1. [`gains`]: channels of a value share one scale, so a loud channel would leave the others a few of the 256 steps. Each
+//! 1. `gains`: channels of a value share one scale, so a loud channel would leave the others a few of the 256 steps. Each
 //!    channel is multiplied by a gain where it is made, and the weights that read it are divided by it (Xiao et al. 2022);
 //!    the network computes the same.
-//! 2. [`ranges`]: the range that bytes stand for is the one with the least squared error over a histogram, not the one
+//! 2. `ranges`: the range that bytes stand for is the one with the least squared error over a histogram, not the one
 //!    from the smallest to the largest element. The same goes for the weights of each output channel.
-//! 3. [`bias`]: what rounding the weights adds to a channel on average is taken off its bias (Nagel et al. 2019).
-//! 4. [`sensitive`]: convolutions that lose more than their share stay in f32.
+//! 3. `bias`: what rounding the weights adds to a channel on average is taken off its bias (Nagel et al. 2019).
+//! 4. `sensitive`: convolutions that lose more than their share stay in f32.
 //!
-//! [`layout`] says which values are stored in bytes at all, and [`convert`] makes the network.
+//! `layout` says which values are stored in bytes at all, and `convert` makes the network.
 
 mod bias;
 mod convert;
