@@ -108,7 +108,8 @@ fn decoding_equals_gguf_bit_for_bit() {
         }
         seen.push(record.dtype);
     }
-    assert!(DType::ALL.iter().all(|t| seen.contains(t)));
+    // Plain bytes are no format of its.
+    assert!(DType::ALL.iter().all(|t| seen.contains(t) || *t == DType::I8));
 }
 
 #[test]
@@ -355,7 +356,7 @@ fn floats_keep_nan_and_infinity() {
 
 #[test]
 fn rejects_types_that_are_only_read() {
-    for dtype in DType::ALL.into_iter().filter(|t| !WRITTEN.contains(t)) {
+    for dtype in DType::ALL.into_iter().filter(|t| !WRITTEN.contains(t) && *t != DType::I8) {
         let error = quantize(dtype, &[1.0; 256]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains(dtype.name()), "{error}");
