@@ -7,7 +7,7 @@
 //! | [`Session`] | the pass over the operations |
 //! | `plan` | where values live |
 //! | `layer`, `maps` | convolutions, and everything else |
-//! | [`reference`] | what each operation means: the oracle |
+//! | [`mod@reference`] | what each operation means: the oracle |
 
 mod layer;
 mod maps;
