@@ -22,9 +22,20 @@
 //!
 //! 1. [`data`]: what students learn from and are measured on.
 //! 2. [`eval`]: how good a student is.
+//!
+//! And with the feature `train`:
+//!
+//! 3. `student`: trainable twins of the runtime's networks.
+//! 4. `loss`: what they are trained to make small.
 
+#[cfg(feature = "train")]
+pub mod batch;
 pub mod data;
 mod error;
 pub mod eval;
+#[cfg(feature = "train")]
+pub mod loss;
+#[cfg(feature = "train")]
+pub mod student;
 
 pub use error::{Error, ErrorKind, Result};
