@@ -65,8 +65,8 @@ impl Walk {
     pub(super) fn go(&mut self, bytes: &[u8]) -> End {
         loop {
             if self.unsearched {
-                // With the marker behind it, at whose place may be the rest of the other start.
-                let Some(segment) = bytes.get(self.segment + 4..self.at + 2) else { return End::Missing };
+                // With its length and the marker behind it, which may be parts of the other start.
+                let Some(segment) = bytes.get(self.segment + 2..self.at + 2) else { return End::Missing };
                 if segment.windows(3).any(|bytes| bytes == [0xFF, START, 0xFF]) {
                     return End::Damaged(self.segment);
                 }
