@@ -228,20 +228,41 @@ fn shared(name: &str) -> Option<Vec<u8>> {
     None
 }
 
+/// On noise, and on a photo as the detector sees it.
 #[test]
 fn real_detectors_are_lowered_and_agree_with_tract() {
     let models = ["yolofastestv2", "ultraface_rfb320", "yolox_nano", "nanodet_plus_m_416", "nanodet_plus_m_1.5x_416"];
+    let photo = photo();
     for model in models {
         let Some(bytes) = shared(&format!("{model}.onnx")) else { continue };
         let graph = Graph::read(&bytes, None).unwrap();
         let lowered = lower(&graph).unwrap();
         let mut session = session(&lowered);
-        let picture = noise(session.input().len());
-        session.input().copy_from_slice(&picture);
-        session.run();
-        let tract = Runner::new(graph, Some(lowered.outputs.clone())).unwrap().run(&picture).unwrap();
-        let worst = (0..tract.len()).map(|i| difference(session.output(i), &tract[i])).fold(0.0, f32::max);
-        println!("{model}: {} operations, off by {worst:e}", lowered.draft.program.ops().len());
-        assert!(worst < 1e-3, "{model}: {worst}");
+        let mut pictures = vec![noise(session.input().len())];
+        if let Some(photo) = &photo {
+            let mut input = vec![0.0; session.input().len()];
+            convert(&bytes, model, &ConvertOptions::default()).unwrap().spec.geometry.place(photo, &mut input);
+            pictures.push(input);
+        }
+        let tract = Runner::new(graph, Some(lowered.outputs.clone())).unwrap();
+        for picture in pictures {
+            session.input().copy_from_slice(&picture);
+            session.run();
+            let expected = tract.run(&picture).unwrap();
+            let worst = (0..expected.len()).map(|i| difference(session.output(i), &expected[i])).fold(0.0, f32::max);
+            println!("{model}: {} operations, off by {worst:e}", lowered.draft.program.ops().len());
+            assert!(worst < 1e-3, "{model}: {worst}");
+        }
     }
+}
+
+/// A real photo, if there is one.
+fn photo() -> Option<Picture> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/detect/vehicles_openimages/val/images");
+    let Ok(files) = std::fs::read_dir(&folder) else {
+        println!("skipped: {} not found", folder.display());
+        return None;
+    };
+    let first = files.map(|file| file.unwrap().path()).min();
+    Some(Picture::open(first.unwrap()).unwrap())
 }

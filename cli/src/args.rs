@@ -336,8 +336,8 @@ pub struct ConvertArgs {
     /// How many of the pictures to use
     #[arg(long, value_name = "N", default_value = "64", value_parser = |s: &str| number(s, 1, 100_000))]
     pub pictures: usize,
-    /// The share of the variance of the outputs' channels that rounding may take; convolutions stay in f32 to keep to it
-    #[arg(long, value_name = "SHARE", default_value_t = 0.35, value_parser = budget)]
+    /// The share of the multiply-adds that may stay in f32, where bytes lose most for what they save
+    #[arg(long, value_name = "SHARE", default_value_t = 0.08, value_parser = budget)]
     pub budget: f64,
     /// Threads to calibrate with [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = threads)]

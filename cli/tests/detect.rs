@@ -8,7 +8,10 @@ use common::{arg, bad, bad_with, file, good, good_with, place, run, run_with, ti
 use lights::{picture, spec};
 use pupil::image::Picture;
 use serde_json::Value;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 const WHITE: [u8; 3] = [255; 3];
 const RED: [u8; 3] = [255, 0, 0];
@@ -232,4 +235,107 @@ fn bench_and_inspect() {
     }
     let json: Value = serde_json::from_str(&good(&["inspect", "--json", arg(&model)])).unwrap();
     assert_eq!(json["detector"]["operations"]["conv"], 2);
+}
+
+/// A graph of the library's vectors.
+fn graph(name: &str) -> Vec<u8> {
+    let mut rest = &include_bytes!("../../tests/vectors/graphs.bin")[..];
+    let mut take = || {
+        let (len, tail) = rest.split_first_chunk().unwrap();
+        let (data, tail) = tail.split_at(u32::from_le_bytes(*len) as usize);
+        rest = tail;
+        data
+    };
+    loop {
+        let (found, graph, outputs) = (take(), take(), take()[0]);
+        (0..outputs).for_each(|_| drop(take()));
+        if found == name.as_bytes() {
+            return graph.to_vec();
+        }
+    }
+}
+
+#[test]
+fn conversion_to_bytes() {
+    let folder = folder("convert");
+    let (pictures, empty, other) = (folder.join("pictures"), folder.join("empty"), folder.join("other"));
+    [&pictures, &empty, &other].map(|folder| fs::create_dir_all(folder).unwrap());
+    scene().save(pictures.join("a.png")).unwrap();
+    scene().save(pictures.join("b.png")).unwrap();
+    fs::write(pictures.join("c.jpg"), "just text").unwrap();
+    fs::write(other.join("notes.txt"), "no picture").unwrap();
+    let onnx = |name: &str| file(&format!("{}.onnx", name.trim_matches('!')), &graph(name));
+    let (boxes, plain, open) = (onnx("nms"), onnx("conv"), onnx("!dynamic_size"));
+    let cut = file("cut.onnx", &graph("nms")[..300]);
+    let made = folder.join("made.gguf");
+    let (b, m, text) = (arg(&boxes), arg(&made), pictures.join("c.jpg"));
+    let args = ["convert", b, "-o", m, "--head", "boxes", "--classes", "a,b,c,d,e"];
+    let to_bytes = |folder: &Path| [&args[..], &["--int8", "--calibrate", arg(folder)]].concat().join("\n");
+    for (args, expected) in [
+        (to_bytes(&empty), "empty: no pictures, expected files that end with .jpg"),
+        (to_bytes(&other), "other: no pictures, expected files that end with .jpg"),
+        (to_bytes(&folder.join("gone")), "gone: no folder, expected one of pictures"),
+        (to_bytes(&text), "c.jpg: no folder, expected one of pictures"),
+        (["convert", b, "-o", m, "--int8"].join("\n"), "--calibrate <DIR>"),
+        (["convert", arg(&cut), "-o", m].join("\n"), "cut.onnx: not an ONNX file"),
+        (["convert", arg(&open), "-o", m].join("\n"), "--size 640x640"),
+        (["convert", arg(&plain), "-o", m].join("\n"), "conv.onnx: "),
+    ] {
+        let line = bad(&args.split('\n').collect::<Vec<_>>());
+        assert!(line.contains(expected) && !made.exists(), "{args}: {line}");
+    }
+    let ran = run(&to_bytes(&pictures).split('\n').collect::<Vec<_>>());
+    assert_eq!((ran.code, ran.err.lines().count()), (Some(0), 1), "{}", ran.err);
+    assert!(ran.err.contains("c.jpg: ") && ran.err.ends_with("; left out\n"), "{}", ran.err);
+    assert!(ran.out.contains("in bytes, ") && ran.out.contains("first, or of a single pixel"), "{}", ran.out);
+    good(&["detect", "-m", m, arg(&pictures.join("a.png"))]);
+}
+
+/// The figures that were measured with other programs on these photos. Slow:
+/// `cargo test --release -p pupil-cli --test detect -- --ignored --nocapture`
+#[test]
+#[ignore = "looks at 188 photos twice"]
+fn real_detectors_find_what_they_found_elsewhere() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let data = shared.join("data/detect/vehicles_openimages");
+    for (name, ap50, ap) in [("nanodet_plus_m_416", 0.590, 0.422), ("yolox_nano", 0.558, 0.377)] {
+        let onnx = shared.join(format!("models/onnx/{name}.onnx"));
+        if !onnx.is_file() || !data.is_dir() {
+            println!("skipped: {} or {} not found", onnx.display(), data.display());
+            continue;
+        }
+        let model = place(&format!("{name}.gguf"));
+        good(&["convert", arg(&onnx), "-o", arg(&model)]);
+        let ran = run(&["eval", "detect", "-m", arg(&model), "-d", arg(&data), "--split", "val,test", "--json"]);
+        let total = &lines(&ran.out)[0]["total"];
+        println!("{name}: AP50 {}, mAP {}", total["ap50"], total["ap"]);
+        let near = |key: &str, expected: f64| (total[key].as_f64().unwrap() - expected).abs() < 0.01;
+        assert!(near("ap50", ap50) && near("ap", ap), "{name}: {total}");
+    }
+}
+
+/// What may lie in a folder of pictures, or be given as one.
+#[test]
+fn hostile_pictures() {
+    let (model, folder) = (model("hostile"), folder("hostile"));
+    let bmp = |width: u32, height: u32| {
+        let head = [&b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0"[..], &width.to_le_bytes(), &height.to_le_bytes()];
+        [&head.concat()[..], b"\x01\0\x18\0", &[0; 24], &[0; 64]].concat()
+    };
+    fs::write(folder.join("empty.jpg"), "").unwrap();
+    fs::write(folder.join("flat.bmp"), bmp(0, 4)).unwrap();
+    fs::write(folder.join("wide.bmp"), bmp(100_000, 4)).unwrap();
+    // 2 GiB that take no room.
+    fs::File::create(folder.join("huge.jpg")).unwrap().set_len(2 << 30).unwrap();
+    for (name, expected) in [
+        ("empty.jpg", "is empty: expected a JPEG, PNG, BMP or WebP picture"),
+        ("flat.bmp", "flat.bmp: "),
+        ("wide.bmp", "wide.bmp: "),
+        ("huge.jpg", "a file of 2048 MiB: expected a picture of at most 256 MiB"),
+    ] {
+        let line = bad(&["detect", "-m", arg(&model), arg(&folder.join(name))]);
+        assert!(line.contains(expected), "{name}: {line}");
+    }
+    let ran = run(&["detect", "-m", arg(&model), arg(&folder)]);
+    assert_eq!((ran.code, ran.err.lines().count(), ran.out.as_str()), (Some(2), 4, ""), "{}", ran.err);
 }

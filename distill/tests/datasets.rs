@@ -65,6 +65,15 @@ fn png(width: u32, height: u32) -> Vec<u8> {
     [start, &width.to_be_bytes(), &height.to_be_bytes(), b"\x08\x02\0\0\0"].concat()
 }
 
+/// The first bytes of a JPEG, up to its size, with an EXIF orientation.
+fn jpeg(width: u16, height: u16, orientation: u8) -> Vec<u8> {
+    let exif = [&b"Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation], &[0; 6]].concat();
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    let (width, height) = (width.to_be_bytes(), height.to_be_bytes());
+    let frame = [&b"\xFF\xC0\0\x11\x08"[..], &height, &width, b"\x03\x01\x11\0\x02\x11\0\x03\x11\0"].concat();
+    [&b"\xFF\xD8\xFF\xE1"[..], &length, &exif, &frame, b"\xFF\xDA\0\x02"].concat()
+}
+
 fn names(dataset: &Dataset) -> Vec<String> {
     let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_string();
     dataset.pictures.iter().map(|picture| name(&picture.path)).collect()
@@ -99,6 +108,20 @@ fn every_layout_of_folders() {
         assert_eq!((truth.class, truth.crowd), (1, false));
         let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
         assert!(truth.rect.iter().zip([40.0, 15.0, 60.0, 35.0]).all(|(a, b)| near(*a, b)) && near(truth.area, 400.0));
+    }
+}
+
+/// As pictures are shown to a detector: those of orientation 5 to 8 are turned by a quarter.
+#[test]
+fn upright_pictures() {
+    let folder = Folder::new("upright", &[("classes.txt", "cat\ndog")]);
+    for orientation in 0..=9 {
+        fs::write(folder.0.join("a.jpg"), jpeg(100, 50, orientation)).unwrap();
+        folder.write("a.txt", BOX);
+        let picture = &folder.open("").pictures[0];
+        let turned = (5..=8).contains(&orientation);
+        assert_eq!(picture.size, if turned { (50, 100) } else { (100, 50) }, "{orientation}");
+        assert_eq!(picture.boxes[0].rect[0].round(), if turned { 20.0 } else { 40.0 }, "{orientation}");
     }
 }
 

@@ -17,16 +17,17 @@ pub(super) fn none(program: &Program) -> Gains {
 
 /// Gains that share the difficulty of rounding between values and weights: `1 / (rᵅ w^(α − 1))` for a channel whose
 /// largest magnitude is r, if the largest magnitude of the weights that read it is w (Xiao et al. 2022). Depthwise
-/// convolutions have a scale for each channel, so they take all of it.
+/// convolutions have a scale for each channel, so they take all of it. Only values that are stored in bytes, which have
+/// histograms, count.
 pub(super) fn balance(draft: &Draft, seen: &[Channels], alpha: f32) -> Gains {
     let program = &draft.program;
     let tracks = Tracks::follow(program);
     let mut peaks = vec![0.0_f32; tracks.parents.len()];
     let mut weights = vec![0.0_f32; tracks.parents.len()];
-    for (x, shape) in program.shapes().iter().enumerate() {
-        for c in 0..shape.c {
+    for (x, channels) in seen.iter().enumerate().filter(|(_, channels)| !channels.bins.is_empty()) {
+        for c in 0..channels.min.len() {
             let track = tracks.of(x, c);
-            peaks[track] = peaks[track].max(seen[x].peak(c));
+            peaks[track] = peaks[track].max(channels.peak(c));
         }
     }
     for op in program.ops() {

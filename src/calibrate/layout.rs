@@ -63,6 +63,12 @@ impl Layout {
         Self { groups: groups.into_iter().zip(bytes).map(|(group, bytes)| bytes.then_some(group)).collect() }
     }
 
+    /// Whether the value's bytes are made here, and not moved from values that are stored in the same way.
+    pub(super) fn is_source(&self, program: &Program, value: usize) -> bool {
+        let op = &program.ops()[value - 1];
+        self.is_bytes(value) && !(op.only_moves() && op.inputs().iter().all(|&x| self.is_bytes(x)))
+    }
+
     pub(super) fn is_bytes(&self, value: usize) -> bool {
         self.groups[value].is_some()
     }

@@ -8,7 +8,7 @@
 //! 2. `ranges`: the range that bytes stand for is the one with the least squared error over a histogram, not the one
 //!    from the smallest to the largest element. The same goes for the weights of each output channel.
 //! 3. `bias`: what rounding the weights adds to a channel on average is taken off its bias (Nagel et al. 2019).
-//! 4. `sensitive`: convolutions that lose more than their share stay in f32.
+//! 4. `sensitive`: the convolutions that lose most for what they cost stay in f32.
 //!
 //! `layout` says which values are stored in bytes at all, and `convert` makes the network.
 
@@ -19,9 +19,12 @@ mod layout;
 mod ranges;
 mod sensitive;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Error, Result};
 use crate::nets::convnet::weights::Draft;
+use layout::{Layout, never};
 use sensitive::Search;
 
 /// The pictures, placed and normalised: how many there are, and how to get one of them.
@@ -37,7 +40,7 @@ pub struct Samples<'a> {
 pub struct Options {
     /// Threads to compute with.
     pub threads: usize,
-    /// Which share of the variance of a result's channels rounding may take, on average.
+    /// Which share of the multiply-adds may stay in f32.
     pub budget: f64,
 }
 
@@ -66,7 +69,9 @@ pub fn calibrate(
         return Err(Error::input("no pictures to calibrate with, expected at least one"));
     }
     let mut session = stats::session(draft, options.threads)?;
-    let exact = stats::gather(&mut session, samples, |part| progress(0.2 * part))?;
+    let layout = Layout::new(&draft.program, &never(&draft.program));
+    let wanted = |x: usize| x > 0 && layout.is_source(&draft.program, x);
+    let exact = stats::gather(&mut session, samples, wanted, |part| progress(0.4 * part))?;
     let mut search = Search { draft, exact: &exact, samples, options, session: &mut session };
-    search.run(|part| progress(0.2 + 0.8 * part))
+    search.run(|part| progress(0.4 + 0.6 * part))
 }

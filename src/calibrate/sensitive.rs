@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Pictures that single convolutions are judged by.
 const FEW: usize = 6;
 
+/// How many times the average loss of a multiply-add one has to cause to be worth staying in f32.
+const WORTH: f64 = 2.0;
+
 /// The results of the f32 network on some pictures.
 pub(super) struct Expected {
     outputs: Vec<Vec<Vec<f32>>>,
@@ -82,16 +85,9 @@ fn shares(moments: &[Moments]) -> f64 {
 }
 
 /// Makes the network with the convolutions at `kept` in f32.
-pub(super) fn make(
-    draft: &Draft,
-    exact: &[Channels],
-    gains: &Gains,
-    session: &mut Session,
-    samples: &mut Samples,
-    kept: BTreeSet<usize>,
-) -> Result<Draft> {
+pub(super) fn make(draft: &Draft, exact: &[Channels], gains: &Gains, kept: BTreeSet<usize>) -> Result<Draft> {
     let layout = Layout::new(&draft.program, &kept);
-    let quants = ranges::search(session, samples, exact, &layout, gains)?;
+    let quants = ranges::search(&draft.program, exact, &layout, gains);
     let mut choices = Choices { kept, gains: gains.clone(), quants, biases: BTreeMap::new() };
     let mut made = convert(draft, &layout, &choices)?;
     bias::correct(draft, exact, &made, &mut choices);
@@ -109,7 +105,7 @@ pub(super) struct Search<'a, 's> {
 }
 
 impl Search<'_, '_> {
-    /// The network in bytes, with as many convolutions left in f32 as the budget asks for.
+    /// The network in bytes, but for the convolutions that are worth staying in f32.
     pub(super) fn run(&mut self, mut progress: impl FnMut(f64)) -> Result<(Draft, Report)> {
         let program = &self.draft.program;
         let few = FEW.min(self.samples.count);
@@ -118,7 +114,7 @@ impl Search<'_, '_> {
 
         // How much the gains shall move from the values to the weights.
         let mut best: Option<(f64, Gains, Draft)> = None;
-        let candidates = [None, Some(0.3), Some(0.5), Some(0.75)];
+        let candidates = [None, Some(0.5), Some(0.75), Some(1.0)];
         for (i, alpha) in candidates.into_iter().enumerate() {
             let gains = alpha.map_or_else(|| gains::none(program), |a| gains::balance(self.draft, self.exact, a));
             let made = self.make(&gains, &never)?;
@@ -126,26 +122,18 @@ impl Search<'_, '_> {
             if best.as_ref().is_none_or(|best| loss < best.0) {
                 best = Some((loss, gains, made));
             }
-            progress(0.5 * (i + 1) as f64 / candidates.len() as f64);
+            progress(0.2 * (i + 1) as f64 / candidates.len() as f64);
         }
         let (mut loss, gains, mut made) = best.expect("some candidates");
 
         let mut kept = never.clone();
-        if loss > self.options.budget {
-            let single = self.single_losses(&expected, &gains, &never, |part| progress(0.5 + 0.4 * part))?;
-            let mut order: Vec<_> = single.iter().collect();
-            order.sort_by(|a, b| (b.1 / self.cost(*b.0)).total_cmp(&(a.1 / self.cost(*a.0))));
-            let mut order = order.into_iter();
-            // A few at a time: what is left is measured, not added up.
-            while loss > self.options.budget {
-                let more: Vec<_> = order.by_ref().take(3).map(|(i, _)| *i).collect();
-                if more.is_empty() {
-                    break;
-                }
-                kept.extend(more);
-                made = self.make(&gains, &kept)?;
-                loss = expected.loss(&mut stats::session(&made, self.options.threads)?, self.samples)?;
-            }
+        if self.options.budget > 0.0 {
+            let single = self.single_losses(&expected, &gains, &never, |part| progress(0.2 + 0.8 * part))?;
+            kept = self.choose(&single, &never);
+        }
+        if kept != never {
+            made = self.make(&gains, &kept)?;
+            loss = expected.loss(&mut stats::session(&made, self.options.threads)?, self.samples)?;
         }
         progress(1.0);
         let why = |i: &usize| if never.contains(i) { "first, or of a single pixel" } else { "sensitive to rounding" };
@@ -154,9 +142,36 @@ impl Search<'_, '_> {
         Ok((made, Report { converted, kept: names, loss }))
     }
 
+    /// What stays in f32: `never`, and those that lose most for what they cost, as far as the budget goes.
+    fn choose(&self, losses: &BTreeMap<usize, f64>, never: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let loss: f64 = losses.values().sum();
+        let cost: f64 = losses.keys().map(|i| self.cost(*i)).sum();
+        let share = |i: usize| (losses[&i] / loss) / (self.cost(i) / cost);
+        let mut order: Vec<usize> = losses.keys().copied().filter(|&i| share(i) >= WORTH).collect();
+        order.sort_by(|&a, &b| share(b).total_cmp(&share(a)));
+        let mut left = self.options.budget * cost;
+        let mut kept = never.clone();
+        for i in order {
+            if self.cost(i) <= left {
+                left -= self.cost(i);
+                kept.insert(i);
+            }
+        }
+        // One that reads a value that stays in bytes for others would hardly gain.
+        let program = &self.draft.program;
+        loop {
+            let layout = Layout::new(program, &kept);
+            let gains = |i: &usize| program.ops()[*i].inputs().iter().all(|&x| !layout.is_bytes(x));
+            let count = kept.len();
+            kept.retain(|i| never.contains(i) || gains(i));
+            if kept.len() == count {
+                return kept;
+            }
+        }
+    }
+
     fn make(&mut self, gains: &Gains, kept: &BTreeSet<usize>) -> Result<Draft> {
-        let Self { draft, exact, samples, session, .. } = self;
-        make(draft, exact, gains, session, samples, kept.clone())
+        make(self.draft, self.exact, gains, kept.clone())
     }
 
     /// The loss of each convolution if it alone computes in bytes.
@@ -169,7 +184,7 @@ impl Search<'_, '_> {
     ) -> Result<BTreeMap<usize, f64>> {
         let all: BTreeSet<_> = convolutions(&self.draft.program).collect();
         let layout = Layout::new(&self.draft.program, never);
-        let quants = ranges::search(self.session, self.samples, self.exact, &layout, gains)?;
+        let quants = ranges::search(&self.draft.program, self.exact, &layout, gains);
         let mut losses = BTreeMap::new();
         for (n, &i) in all.difference(never).enumerate() {
             let kept = all.iter().copied().filter(|&other| other != i).collect();

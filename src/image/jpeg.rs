@@ -18,6 +18,8 @@ pub(super) struct Walk {
     state: State,
     /// Where the last segment that was skipped begins.
     segment: usize,
+    /// Whether that segment is still to be searched for the start of another JPEG, which it cannot hold.
+    unsearched: bool,
     past_header: bool,
 }
 
@@ -34,13 +36,19 @@ enum State {
 const START: u8 = 0xD8;
 const END: u8 = 0xD9;
 const SCAN: u8 = 0xDA;
+/// The first of the segments that may hold a thumbnail, which is a JPEG; behind it come those of APP1 to APP15.
+const JFIF: u8 = 0xE0;
+const LAST_APP: u8 = 0xEF;
+const COMMENT: u8 = 0xFE;
+/// Of a JFIF segment without a thumbnail.
+const JFIF_LENGTH: u16 = 16;
 /// Of four components.
 const LONGEST_SCAN_HEADER: u16 = 14;
 
 impl Walk {
     /// A walk from the start-of-image marker at `start`.
     pub(super) fn new(start: usize) -> Self {
-        Self { at: start, state: State::Start, segment: start, past_header: false }
+        Self { at: start, state: State::Start, segment: start, unsearched: false, past_header: false }
     }
 
     /// How far the walk has come; a segment that is skipped may end behind the bytes there are.
@@ -56,6 +64,14 @@ impl Walk {
     /// Goes on as far as `bytes` allow. They begin where they began in earlier calls, and there may be more of them.
     pub(super) fn go(&mut self, bytes: &[u8]) -> End {
         loop {
+            if self.unsearched {
+                // With its length and the marker behind it, which may be parts of the other start.
+                let Some(segment) = bytes.get(self.segment + 2..self.at + 2) else { return End::Missing };
+                if segment.windows(3).any(|bytes| bytes == [0xFF, START, 0xFF]) {
+                    return End::Damaged(self.segment);
+                }
+                self.unsearched = false;
+            }
             let rest = bytes.get(self.at..).unwrap_or_default();
             let step = match self.state {
                 State::Start => self.start(rest),
@@ -92,7 +108,11 @@ impl Walk {
                 if length < 2 || (*code == SCAN && length > LONGEST_SCAN_HEADER) {
                     return Some(End::Damaged(self.at));
                 }
-                self.segment = self.at;
+                let thumbnail = match *code {
+                    JFIF => length > JFIF_LENGTH,
+                    code => (JFIF..=LAST_APP).contains(&code) || code == COMMENT,
+                };
+                (self.segment, self.unsearched) = (self.at, !thumbnail);
                 self.at += 2 + usize::from(length);
                 if *code == SCAN {
                     (self.state, self.past_header) = (State::Entropy, true);
@@ -146,6 +166,17 @@ mod tests {
             assert_eq!(walk.go(&INTRICATE[..cut]), End::Missing, "cut at {cut}");
             assert_eq!(walk.go(INTRICATE), End::At(INTRICATE.len()), "cut at {cut}");
         }
+    }
+
+    /// A table that was cut, and its length reaches into the next JPEG.
+    #[test]
+    fn no_table_holds_another_jpeg() {
+        for inside in [&b"ab\xFF\xD8\xFFcd"[..], b"abcd\xFF\xD8\xFF", b"abcde\xFF\xD8\xFF\xE0"] {
+            let table = [b"\xFF\xD8\xFF\xDB\x00\x09", inside].concat();
+            assert_eq!(walk(&[&table, &INTRICATE[2..]].concat()), End::Damaged(2), "{inside:?}");
+        }
+        let thumbnail = [b"\xFF\xD8\xFF\xE1\x00\x09ab\xFF\xD8\xFFcd", &INTRICATE[2..]].concat();
+        assert_eq!(walk(&thumbnail), End::At(thumbnail.len()));
     }
 
     #[test]

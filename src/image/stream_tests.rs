@@ -58,7 +58,8 @@ fn skips_what_lies_between() {
     assert_eq!(frames(&stream[..]), [good(&a), good(&a)]);
 }
 
-/// Where a cut segment happens to end at a marker of the next frame, the two make one JPEG that is sound to a walk.
+/// Where a cut comment or thumbnail happens to end at a marker of the next frame, the two make one JPEG that is sound to a
+/// walk. No other segment may hold the start of a frame.
 #[test]
 fn a_frame_that_was_cut_costs_no_other() {
     let (a, b) = (jpeg(1), jpeg(2));
@@ -66,7 +67,7 @@ fn a_frame_that_was_cut_costs_no_other() {
         let got = frames(&[&b[..], &a[..cut], &b, &b].concat()[..]);
         assert_eq!((&got[0], got.last().unwrap()), (&good(&b), &good(&b)), "cut at {cut}");
         match &got[1] {
-            Ok(Frame::Jpeg(merged)) => assert!(merged.starts_with(&a[..cut]), "cut at {cut}"),
+            Ok(Frame::Jpeg(merged)) => assert!(merged.starts_with(&a[..cut]) && cut < 12, "cut at {cut}"),
             Ok(other) => panic!("{other:?}"),
             Err(error) => assert!(error.starts_with("frame 2: ") && got[2] == good(&b), "cut at {cut}: {error}"),
         }

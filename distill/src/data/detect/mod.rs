@@ -17,6 +17,8 @@ mod yolo;
 use crate::error::{Error, Result};
 use std::{
     collections::HashSet,
+    fs::File,
+    io::BufReader,
     path::{Path, PathBuf},
 };
 
@@ -200,15 +202,27 @@ fn synonyms(split: &str) -> Vec<String> {
     names
 }
 
-/// The size of a picture, from the first bytes of its file.
+/// The size of a picture as it is shown, from the first bytes of its file: a camera that was held upright may say in the
+/// EXIF data that height and width change places.
 fn size_of(path: &Path) -> Result<(usize, usize)> {
     let unreadable = |what: String| Error::format(format!("{}: {what}, expected a picture", path.display()));
     match imagesize::size(path) {
-        Ok(size) if size.width > 0 && size.height > 0 => Ok((size.width, size.height)),
+        Ok(size) if size.width > 0 && size.height > 0 => {
+            let turned = is_turned(path).map_err(|error| Error::io(path, &error))?;
+            Ok(if turned { (size.height, size.width) } else { (size.width, size.height) })
+        }
         Ok(size) => Err(unreadable(format!("the size is {}x{}", size.width, size.height))),
         Err(imagesize::ImageError::IoError(error)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
             Err(Error::io(path, &error))
         }
         Err(_) => Err(unreadable("the size cannot be read".into())),
     }
+}
+
+/// Whether the EXIF orientation is one of the four that turn a picture by a quarter. Without EXIF data it is not.
+fn is_turned(path: &Path) -> std::io::Result<bool> {
+    let mut file = BufReader::new(File::open(path)?);
+    let Ok(exif) = exif::Reader::new().read_from_container(&mut file) else { return Ok(false) };
+    let orientation = exif.get_field(exif::Tag::Orientation, exif::In::PRIMARY);
+    Ok(orientation.and_then(|field| field.value.get_uint(0)).is_some_and(|value| (5..=8).contains(&value)))
 }
