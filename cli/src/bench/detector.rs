@@ -1,6 +1,6 @@
 //! Detectors: milliseconds of a frame.
 
-use super::{median, milliseconds};
+use super::{median, milliseconds, operations};
 use crate::{
     args::{BenchArgs, all_threads},
     failure::Outcome,
@@ -50,6 +50,9 @@ pub fn run(args: &BenchArgs) -> Outcome {
                 out,
                 "{threads:>7} {open:>8.1} {place:>9.2} {net:>9.2} {decode:>10.2} {frame:>9.2} {peak:>9}  {isa}"
             )?;
+        }
+        if args.ops {
+            operations::report(&mut out, path, threads, args.reps)?;
         }
         out.flush()?;
     }
