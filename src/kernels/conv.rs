@@ -41,17 +41,16 @@ impl Sweep {
         let at = (i * self.stride[axis] + tap * self.dilation[axis]).wrapping_sub(self.pads[axis]);
         (at < self.size[axis]).then_some(at)
     }
-}
 
-impl Sweep {
     /// Whether each output pixel sees the pixel of the map at the same place.
     fn is_pointwise(&self) -> bool {
         (self.kernel, self.stride, self.pads) == ([1, 1], [1, 1], [0, 0]) && self.size[1] == self.out_width
     }
 
-    /// Width and stride of the kernel along a row, if its elements are neighbours; else zeros.
-    pub(super) fn along_rows(&self) -> (usize, usize) {
-        if self.dilation[1] == 1 { (self.kernel[1], self.stride[1]) } else { (0, 0) }
+    /// Size and stride of the kernel, if it is a square of neighbours; else zeros.
+    pub(super) fn square(&self) -> (usize, usize) {
+        let square = self.kernel[0] == self.kernel[1] && self.dilation == [1, 1];
+        if square { (self.kernel[1], self.stride[1]) } else { (0, 0) }
     }
 }
 

@@ -54,12 +54,12 @@ pub(crate) enum Filter<'a> {
 pub(super) fn floats<S: Simd>(s: S, job: &mut Depthwise<f32>) {
     job.sums.resize(job.sweep.out_width * job.bias.len(), 0.0);
     for y in job.rows.clone() {
-        match job.sweep.along_rows() {
-            (3, 1) => row::<_, 3, 1, 4>(s, job, y),
+        match job.sweep.square() {
+            (3, 1) => row::<_, 3, 1, 6>(s, job, y),
             (3, 2) => row::<_, 3, 2, 4>(s, job, y),
-            (5, 1) => row::<_, 5, 1, 4>(s, job, y),
+            (5, 1) => row::<_, 5, 1, 6>(s, job, y),
             (5, 2) => row::<_, 5, 2, 4>(s, job, y),
-            _ => row::<_, 0, 0, 2>(s, job, y),
+            _ => (0..job.sweep.out_width).for_each(|x| pixel(s, job, [y, x])),
         }
         job.finish_row(s, y);
     }
@@ -69,65 +69,78 @@ impl<E: Element> Depthwise<'_, E> {
     #[inline(always)]
     fn finish_row<S: Simd>(&mut self, s: S, y: usize) {
         let first = (y - self.rows.start) * self.sweep.out_width;
-        self.finish.pixels(s, first, [0, self.channels], self.sums, self.bias.len());
+        let sums = &self.sums[..self.sweep.out_width * self.bias.len()];
+        self.finish.pixels(s, first, [0, self.channels], sums, self.bias.len());
     }
 }
 
-/// The sums of a row: pixel by pixel at the borders, `P` at a time between them. `KW` and `STEP` are the kernel's width
-/// and stride along the row where the compiler shall know them, else 0.
+/// The sums of a row under a square kernel of `K × K` that moves by `STEP`: pixel by pixel at the borders, `P` at a time
+/// between them. Weights stay in registers along the row, and the `P` pixels share what they load.
 #[inline(always)]
-fn row<S: Simd, const KW: usize, const STEP: usize, const P: usize>(s: S, job: &mut Depthwise<f32>, y: usize) {
-    let sweep = job.sweep;
-    let width = if KW > 0 { KW } else { sweep.kernel[1] };
-    let whole = |x: usize| sweep.at(1, x, 0).is_some() && sweep.at(1, x, width - 1).is_some();
+fn row<S: Simd, const K: usize, const STEP: usize, const P: usize>(s: S, job: &mut Depthwise<f32>, y: usize) {
+    let Filter::F32(weights) = &job.filter else { unreachable!("f32 maps have f32 weights") };
+    let (sweep, padded) = (job.sweep, job.bias.len());
+    let whole = |x: usize| sweep.at(1, x, 0).is_some() && sweep.at(1, x, K - 1).is_some();
     let left = (0..sweep.out_width).find(|&x| whole(x)).unwrap_or(sweep.out_width);
     let right = (left..sweep.out_width).rev().find(|&x| whole(x)).map_or(left, |x| x + 1);
-    let mut x = 0;
-    while x < sweep.out_width {
-        if left <= x && x < right && left + P <= right {
-            // The last tile may begin among the pixels of the one before.
-            pixels::<S, KW, STEP, P>(s, job, [y, x.min(right - P)], 0, width);
-            x = right.min(x + P);
-        } else {
-            let first = (0..width).find(|&kx| sweep.at(1, x, kx).is_some()).unwrap_or(0);
-            let count = (first..width).take_while(|&kx| sweep.at(1, x, kx).is_some()).count();
-            pixels::<S, 0, 0, 1>(s, job, [y, x], first, count);
-            x += 1;
-        }
+    if left + P > right {
+        return (0..sweep.out_width).for_each(|x| pixel(s, job, [y, x]));
     }
-}
-
-/// `P` output pixels, over `count` kernel columns from `first_kx` on, all of them inside of the map.
-#[inline(always)]
-fn pixels<S: Simd, const KW: usize, const STEP: usize, const P: usize>(
-    s: S,
-    job: &mut Depthwise<f32>,
-    [y, x]: [usize; 2],
-    first_kx: usize,
-    count: usize,
-) {
-    let Filter::F32(weights) = &job.filter else { unreachable!("f32 maps have f32 weights") };
-    let sweep = job.sweep;
-    let padded = job.bias.len();
-    let (count, dilation) = if KW > 0 { (KW, 1) } else { (count, sweep.dilation[1]) };
-    let step = if STEP > 0 { STEP } else { sweep.stride[1] };
-    let first_column = x * sweep.stride[1] + first_kx * sweep.dilation[1] - sweep.pads[1];
     for channel in (0..job.channels).step_by(S::LANES) {
-        let mut sums = [s.load(&job.bias[channel..]); P];
-        for ky in 0..sweep.kernel[0] {
-            let Some(row) = sweep.at(0, y, ky) else { continue };
-            let x = &job.x[(row * sweep.size[1] + first_column) * sweep.pixel + channel..];
-            let w = &weights[(ky * sweep.kernel[1] + first_kx) * padded + channel..];
-            for kx in 0..count {
-                let w = s.load(&w[kx * padded..]);
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.mul_add(s.load(&x[(p * step + kx * dilation) * sweep.pixel..]), w, *sum);
-                }
+        let bias = s.load(&job.bias[channel..]);
+        let mut w = [[bias; K]; K];
+        // Rows outside of the map are a pixel of zeros, over and over.
+        let mut rows: [(&[f32], usize); K] = [(&[0.0; 16], 0); K];
+        for ky in 0..K {
+            for kx in 0..K {
+                w[ky][kx] = s.load(&weights[(ky * K + kx) * padded + channel..]);
+            }
+            if let Some(row) = sweep.at(0, y, ky) {
+                rows[ky] = (&job.x[row * sweep.size[1] * sweep.pixel + channel..], sweep.pixel);
             }
         }
-        for p in 0..P {
-            s.store(sums[p], &mut job.sums[(x + p) * padded + channel..]);
+        for first in (left..right).step_by(P) {
+            // The last tile may begin among the pixels of the one before.
+            let x = first.min(right - P);
+            let mut sums = [bias; P];
+            for ky in 0..K {
+                let (row, apart) = rows[ky];
+                let row = &row[(x * STEP - sweep.pads[1]) * apart..];
+                for column in 0..(P - 1) * STEP + K {
+                    let seen = s.load(&row[column * apart..]);
+                    for p in 0..P {
+                        let kx = column.wrapping_sub(p * STEP);
+                        if kx < K {
+                            sums[p] = s.mul_add(seen, w[ky][kx], sums[p]);
+                        }
+                    }
+                }
+            }
+            for p in 0..P {
+                s.store(sums[p], &mut job.sums[(x + p) * padded + channel..]);
+            }
         }
+    }
+    (0..left).chain(right..sweep.out_width).for_each(|x| pixel(s, job, [y, x]));
+}
+
+/// The sums of one pixel, anywhere, under any kernel.
+#[inline(always)]
+fn pixel<S: Simd>(s: S, job: &mut Depthwise<f32>, [y, x]: [usize; 2]) {
+    let Filter::F32(weights) = &job.filter else { unreachable!("f32 maps have f32 weights") };
+    let (sweep, padded) = (job.sweep, job.bias.len());
+    let [height, width] = sweep.kernel;
+    for channel in (0..job.channels).step_by(S::LANES) {
+        let mut sum = s.load(&job.bias[channel..]);
+        for ky in 0..height {
+            let Some(row) = sweep.at(0, y, ky) else { continue };
+            for kx in 0..width {
+                let Some(column) = sweep.at(1, x, kx) else { continue };
+                let seen = s.load(&job.x[(row * sweep.size[1] + column) * sweep.pixel + channel..]);
+                sum = s.mul_add(seen, s.load(&weights[(ky * width + kx) * padded + channel..]), sum);
+            }
+        }
+        s.store(sum, &mut job.sums[x * padded + channel..]);
     }
 }
 
@@ -139,8 +152,6 @@ fn pixels<S: Simd, const KW: usize, const STEP: usize, const P: usize>(
 pub(crate) struct Quads {
     /// `[ky][phase][quad][channel][4]`, the channels in whole blocks.
     weights: Vec<u8>,
-    /// Output pixels after which everything repeats.
-    phases: usize,
     /// Quads of a phase, at most.
     per_phase: usize,
     /// Channels in whole blocks.
@@ -184,7 +195,7 @@ impl Quads {
                 }
             }
         }
-        Self { weights: quads, phases, per_phase, padded }
+        Self { weights: quads, per_phase, padded }
     }
 }
 
@@ -223,10 +234,10 @@ impl Rows {
 pub(super) fn bytes<S: Simd>(s: S, job: &mut Depthwise<u8>) {
     let Filter::U8 { quads, zero, rows, .. } = &mut job.filter else { unreachable!("bytes have such weights") };
     let (sweep, padded) = (job.sweep, quads.padded);
-    job.sums.resize(sweep.out_width * padded, 0.0);
     let (reach, stride) = ((sweep.kernel[1] - 1) * sweep.dilation[1], sweep.stride[1]);
     let phases = phases(stride);
     let groups = sweep.out_width.div_ceil(phases);
+    job.sums.resize(groups * phases * padded, 0.0);
     let last = (0..phases).map(|phase| phase * stride / 4 + quads_of(phase, stride, reach)).max().unwrap_or(1);
     let slots = (sweep.kernel[0] - 1) * sweep.dilation[0] + 1;
     rows.reset(slots, ((groups - 1) * (phases * stride / 4) + last) * padded * 4, padded, *zero, 0x80 ^ S::FLIP);
@@ -247,48 +258,74 @@ pub(super) fn bytes<S: Simd>(s: S, job: &mut Depthwise<u8>) {
             };
             rows.met.push(slot * rows.slot);
         }
-        match sweep.along_rows() {
+        match sweep.square() {
             (3, 1) => quad_row::<_, 3, 1>(s, job),
             (3, 2) => quad_row::<_, 3, 2>(s, job),
             (5, 1) => quad_row::<_, 5, 1>(s, job),
             (5, 2) => quad_row::<_, 5, 2>(s, job),
-            _ => quad_row::<_, 0, 0>(s, job),
+            _ => any_quad_row(s, job),
         }
         job.finish_row(s, y);
     }
 }
 
-/// The sums of a row, out of the interleaved rows that it meets. `KW` and `STEP` as for [`row`].
+/// The sums of a row, out of the interleaved rows that it meets, under a kernel of `K × K` that moves by `STEP`.
 #[inline(always)]
-fn quad_row<S: Simd, const KW: usize, const STEP: usize>(s: S, job: &mut Depthwise<u8>) {
+fn quad_row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwise<u8>) {
     let Filter::U8 { quads, start, scale, rows, .. } = &job.filter else { unreachable!("bytes have such weights") };
-    let sweep = job.sweep;
-    let (reach, stride) =
-        if KW > 0 { (KW - 1, STEP) } else { ((sweep.kernel[1] - 1) * sweep.dilation[1], sweep.stride[1]) };
-    let phases = phases(stride);
-    let quad = quads.padded * 4;
-    for first in (0..sweep.out_width).step_by(phases) {
-        let inside = phases.min(sweep.out_width - first);
-        for channel in (0..job.channels).step_by(S::LANES) {
-            let mut sums = [s.load_i32(&start[channel..]); 4];
-            for (ky, &row) in rows.met.iter().enumerate() {
-                let row = &rows.bytes[row + first * stride / 4 * quad + channel * 4..];
-                let w = &quads.weights[ky * quads.phases * quads.per_phase * quad + channel * 4..];
+    let (phases, quad) = (phases(STEP), quads.padded * 4);
+    for channel in (0..job.channels).step_by(S::LANES) {
+        let weights = &quads.weights[channel * 4..];
+        let mut w = [[[s.load_bytes(weights); 2]; 4]; K];
+        let mut met: [&[u8]; K] = [&[]; K];
+        for ky in 0..K {
+            for phase in 0..phases {
+                for i in 0..quads_of(phase, STEP, K - 1) {
+                    w[ky][phase][i] = s.load_bytes(&weights[((ky * phases + phase) * quads.per_phase + i) * quad..]);
+                }
+            }
+            met[ky] = &rows.bytes[rows.met[ky] + channel * 4..];
+        }
+        let start = s.load_i32(&start[channel..]);
+        let (bias, scale) = (s.load(&job.bias[channel..]), s.load(&scale[channel..]));
+        for first in (0..job.sweep.out_width).step_by(phases) {
+            let mut sums = [start; 4];
+            for ky in 0..K {
+                let row = &met[ky][first * STEP / 4 * quad..];
                 for phase in 0..phases {
-                    for i in 0..quads_of(phase, stride, reach) {
-                        let x = s.load_bytes(&row[(phase * stride / 4 + i) * quad..]);
-                        let w = s.load_bytes(&w[(phase * quads.per_phase + i) * quad..]);
-                        sums[phase] = s.dot_flipped(sums[phase], x, w);
+                    for i in 0..quads_of(phase, STEP, K - 1) {
+                        let x = s.load_bytes(&row[(phase * STEP / 4 + i) * quad..]);
+                        sums[phase] = s.dot_flipped(sums[phase], x, w[ky][phase][i]);
                     }
                 }
             }
-            let (bias, scale) = (s.load(&job.bias[channel..]), s.load(&scale[channel..]));
             for phase in 0..phases {
-                if phase < inside {
-                    let sum = s.mul_add(s.to_f32(sums[phase]), scale, bias);
-                    s.store(sum, &mut job.sums[(first + phase) * quads.padded + channel..]);
+                let sum = s.mul_add(s.to_f32(sums[phase]), scale, bias);
+                s.store(sum, &mut job.sums[(first + phase) * quads.padded + channel..]);
+            }
+        }
+    }
+}
+
+/// The same under any kernel.
+#[inline(always)]
+fn any_quad_row<S: Simd>(s: S, job: &mut Depthwise<u8>) {
+    let Filter::U8 { quads, start, scale, rows, .. } = &job.filter else { unreachable!("bytes have such weights") };
+    let (reach, stride) = ((job.sweep.kernel[1] - 1) * job.sweep.dilation[1], job.sweep.stride[1]);
+    let (phases, quad) = (phases(stride), quads.padded * 4);
+    for x in 0..job.sweep.out_width {
+        let phase = x % phases;
+        for channel in (0..job.channels).step_by(S::LANES) {
+            let mut sum = s.load_i32(&start[channel..]);
+            for (ky, row) in rows.met.iter().enumerate() {
+                for i in 0..quads_of(phase, stride, reach) {
+                    let seen = &rows.bytes[row + (x * stride / 4 + i) * quad + channel * 4..];
+                    let w = &quads.weights[((ky * phases + phase) * quads.per_phase + i) * quad + channel * 4..];
+                    sum = s.dot_flipped(sum, s.load_bytes(seen), s.load_bytes(w));
                 }
             }
+            let sum = s.mul_add(s.to_f32(sum), s.load(&scale[channel..]), s.load(&job.bias[channel..]));
+            s.store(sum, &mut job.sums[x * quads.padded + channel..]);
         }
     }
 }

@@ -124,7 +124,7 @@ pub struct Kernels {
     maximum_floats: unsafe fn(&mut [f32], &[f32]),
     maximum_bytes: unsafe fn(&mut [u8], &[u8]),
     lerp: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    softmax_row: unsafe fn(&mut [f32]),
+    softmax_pixels: unsafe fn(&mut [f32], usize),
 }
 
 /// Instantiates all kernels for one instruction set: `$wide` is the type for numbers, `$blocks` the one that reads
@@ -242,7 +242,7 @@ macro_rules! table {
                 fn maximum_floats(x: &mut [f32], y: &[f32]) { maps::maximum(x, y) }
                 fn maximum_bytes(x: &mut [u8], y: &[u8]) { maps::maximum(x, y) }
                 fn lerp(a: &[f32], b: &[f32], weight: f32, out: &mut [f32]) { maps::lerp(a, b, weight, out) }
-                fn softmax_row(x: &mut [f32]) { maps::softmax($wide, x) }
+                fn softmax_pixels(x: &mut [f32], channels: usize) { maps::softmax($wide, x, channels) }
             });
 
             pub(super) static TABLE: Kernels = Kernels {
@@ -253,7 +253,7 @@ macro_rules! table {
                 detected: table!(@detected $($feature)*),
                 gemv, unpack, gemm, fill, rms_norm, swiglu, add, softmax, scores, mix, widen, rope,
                 dense_floats, dense_bytes, depthwise_floats, depthwise_bytes, activate, narrow, widen_bytes, combine,
-                maximum_floats, maximum_bytes, lerp, softmax_row,
+                maximum_floats, maximum_bytes, lerp, softmax_pixels,
                 conv_pixels: $pixels,
                 flips: <$wide_type as Simd>::FLIP == 0,
             };
@@ -499,8 +499,9 @@ impl Kernels {
         call!(self.lerp, a, b, weight, out);
     }
 
-    /// Softmax over all of `x`.
-    pub fn softmax_row(&self, x: &mut [f32]) {
-        call!(self.softmax_row, x);
+    /// Softmax over each pixel of `channels` elements.
+    pub fn softmax_pixels(&self, x: &mut [f32], channels: usize) {
+        assert!(channels > 0 && x.len().is_multiple_of(channels));
+        call!(self.softmax_pixels, x, channels);
     }
 }

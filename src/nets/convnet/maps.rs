@@ -215,7 +215,7 @@ pub(super) fn transpose(workers: &mut Workers, x: Map, order: [Axis; 3], target:
 pub(super) fn softmax(workers: &mut Workers, x: Map, target: Target) {
     by_lines(workers, target, |kernels, _, y, line| {
         x.read(kernels, y * x.shape.w, line);
-        line.chunks_exact_mut(x.shape.c).for_each(|pixel| kernels.softmax_row(pixel));
+        kernels.softmax_pixels(line, x.shape.c);
     });
 }
 
