@@ -310,6 +310,9 @@ pub struct BenchArgs {
     /// How often to measure
     #[arg(long, value_name = "N", default_value = "3", value_parser = |s: &str| number(s, 1, 1000))]
     pub reps: usize,
+    /// Of a detector, also print the time of each operation, the longest first
+    #[arg(long, conflicts_with = "json")]
+    pub ops: bool,
     /// Print one JSON object for each number of threads
     #[arg(long)]
     pub json: bool,

@@ -1,6 +1,7 @@
 //! `pupil bench`: tokens a second, time to load, and memory.
 
 mod detector;
+mod operations;
 
 use crate::{
     args::{BenchArgs, all_threads},

@@ -33,92 +33,122 @@ pub enum Activation {
     Tanh,
 }
 
-/// The activations made of straight lines: `min(max(max(x, slope × x), low), high)`. Kernels apply them to sums before
-/// they leave the registers.
+/// An activation that is known when a loop is compiled, so that the loop has no choice to make for each vector.
+pub(super) trait Curve: Copy {
+    fn apply<S: Simd>(self, s: S, x: S::F) -> S::F;
+}
+
+macro_rules! curves {
+    ($($name:ident($($part:ident),*), |$s:ident, $x:ident| $f:expr;)*) => {$(
+        #[derive(Clone, Copy)]
+        pub(super) struct $name($(pub(super) curves!(@number $part)),*);
+
+        impl Curve for $name {
+            #[inline(always)]
+            fn apply<S: Simd>(self, $s: S, $x: S::F) -> S::F {
+                let $name($($part),*) = self;
+                $f
+            }
+        }
+    )*};
+    (@number $part:ident) => { f32 };
+}
+
+curves! {
+    Same(), |_s, x| x;
+    Floor(low), |s, x| s.max(x, s.splat(low));
+    Clip(low, high), |s, x| s.min(s.max(x, s.splat(low)), s.splat(high));
+    Leaky(slope), |s, x| s.mul_add(s.min(x, s.splat(0.0)), s.splat(slope), s.max(x, s.splat(0.0)));
+    Silu(), |s, x| s.mul(x, sigmoid(s, x));
+    HardSwish(), |s, x| s.mul(x, unit(s, s.mul_add(x, s.splat(1.0 / 6.0), s.splat(0.5))));
+    HardSigmoid(a, b), |s, x| unit(s, s.mul_add(x, s.splat(a), s.splat(b)));
+    Sigmoid(), |s, x| sigmoid(s, x);
+    Exp(), |s, x| exp(s, x);
+    // tanh x = 2 σ(2x) − 1
+    Tanh(), |s, x| s.mul_add(s.splat(2.0), sigmoid(s, s.add(x, x)), s.splat(-1.0));
+}
+
+/// Rare enough to be left to the compiler.
 #[derive(Clone, Copy)]
-pub(super) struct Lines {
-    slope: f32,
-    low: f32,
-    high: f32,
-}
+pub(super) struct Sqrt;
 
-impl Lines {
-    const NONE: Self = Self { slope: 1.0, low: f32::NEG_INFINITY, high: f32::INFINITY };
-
+impl Curve for Sqrt {
     #[inline(always)]
-    pub(super) fn apply<S: Simd>(self, s: S, x: S::F) -> S::F {
-        let bent = s.max(x, s.mul(x, s.splat(self.slope)));
-        s.min(s.max(bent, s.splat(self.low)), s.splat(self.high))
+    fn apply<S: Simd>(self, s: S, x: S::F) -> S::F {
+        let mut all = [0.0; 16];
+        s.store(x, &mut all);
+        all.iter_mut().for_each(|x| *x = x.sqrt());
+        s.load(&all)
     }
 }
 
-impl Activation {
-    /// As straight lines, and whether that is all of it; otherwise [`apply`] has to follow.
-    pub(super) fn lines(self) -> (Lines, bool) {
-        match self {
-            Self::None => (Lines::NONE, true),
-            Self::Relu => (Lines { slope: 0.0, ..Lines::NONE }, true),
-            Self::Clip(low, high) => (Lines { low, high, ..Lines::NONE }, true),
-            Self::LeakyRelu(slope) if (0.0..=1.0).contains(&slope) => (Lines { slope, ..Lines::NONE }, true),
-            _ => (Lines::NONE, false),
+/// `$body` for the curve of an activation. A macro, because closures do not get the instruction set of the function that
+/// they are in.
+macro_rules! with_curve {
+    ($activation:expr, |$curve:ident| $body:expr) => {{
+        use $crate::kernels::activation::{self as curves, Activation};
+        macro_rules! with {
+            ($made:expr) => {{
+                let $curve = $made;
+                $body
+            }};
         }
-    }
-}
-
-/// Applies `$f` to vectors of `$x`, the last one filled up with zeros. A macro, because closures do not get the
-/// instruction set of the function that they are in.
-macro_rules! each {
-    ($s:ident, $S:ident, $values:ident, |$x:ident| $f:expr) => {{
-        let mut vectors = $values.chunks_exact_mut($S::LANES);
-        for vector in &mut vectors {
-            let $x = $s.load(vector);
-            $s.store($f, vector);
-        }
-        let rest = vectors.into_remainder();
-        if !rest.is_empty() {
-            let mut vector = [0.0; 16];
-            vector[..rest.len()].copy_from_slice(rest);
-            let $x = $s.load(&vector);
-            $s.store($f, &mut vector);
-            rest.copy_from_slice(&vector[..rest.len()]);
+        match $activation {
+            Activation::None => with!(curves::Same()),
+            Activation::Relu => with!(curves::Floor(0.0)),
+            Activation::Clip(low, high) => with!(curves::Clip(low, high)),
+            Activation::LeakyRelu(slope) => with!(curves::Leaky(slope)),
+            Activation::Silu => with!(curves::Silu()),
+            Activation::HardSwish => with!(curves::HardSwish()),
+            Activation::HardSigmoid(a, b) => with!(curves::HardSigmoid(a, b)),
+            Activation::Sigmoid => with!(curves::Sigmoid()),
+            Activation::Exp => with!(curves::Exp()),
+            Activation::Sqrt => with!(curves::Sqrt),
+            Activation::Tanh => with!(curves::Tanh()),
         }
     }};
 }
+pub(super) use with_curve;
 
 /// Applies an activation to every element.
 #[inline(always)]
 pub(super) fn apply<S: Simd>(s: S, activation: Activation, values: &mut [f32]) {
-    match activation {
-        Activation::None => {}
-        Activation::Relu | Activation::Clip(..) => {
-            let (lines, _) = activation.lines();
-            each!(s, S, values, |x| lines.apply(s, x));
-        }
-        Activation::LeakyRelu(slope) => each!(s, S, values, |x| {
-            let zero = s.splat(0.0);
-            s.mul_add(s.min(x, zero), s.splat(slope), s.max(x, zero))
-        }),
-        Activation::Silu => each!(s, S, values, |x| s.mul(x, sigmoid(s, x))),
-        Activation::HardSwish => {
-            each!(s, S, values, |x| s.mul(x, unit(s, s.mul_add(x, s.splat(1.0 / 6.0), s.splat(0.5)))));
-        }
-        Activation::HardSigmoid(a, b) => each!(s, S, values, |x| unit(s, s.mul_add(x, s.splat(a), s.splat(b)))),
-        Activation::Sigmoid => each!(s, S, values, |x| sigmoid(s, x)),
-        Activation::Exp => each!(s, S, values, |x| exp(s, x)),
-        // Rare enough to be left to the compiler.
-        Activation::Sqrt => values.iter_mut().for_each(|x| *x = x.sqrt()),
-        // tanh x = 2 σ(2x) − 1
-        Activation::Tanh => {
-            each!(s, S, values, |x| s.mul_add(s.splat(2.0), sigmoid(s, s.add(x, x)), s.splat(-1.0)));
-        }
+    if activation == Activation::None {
+        return;
     }
+    with_curve!(activation, |curve| {
+        let mut vectors = values.chunks_exact_mut(S::LANES);
+        for vector in &mut vectors {
+            s.store(curve.apply(s, s.load(vector)), vector);
+        }
+        let rest = vectors.into_remainder();
+        if !rest.is_empty() {
+            // The last vector is filled up with zeros.
+            let mut vector = [0.0; 16];
+            vector[..rest.len()].copy_from_slice(rest);
+            s.store_first(curve.apply(s, s.load(&vector)), rest);
+        }
+    });
 }
 
-/// `1 / (1 + e⁻ˣ)`
+/// `1 / (1 + e⁻ˣ)`, to about `|x|` units in the last place, by `e⁻ˣ = 2ⁿ × P(r)` with `−x / ln 2 = n + r` and, on
+/// `|r| ≤ ½`, the polynomial of degree 5 that is nearest to `2ʳ` (relative error 2e-7, and none at 0).
 #[inline(always)]
 fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
-    s.div(s.splat(1.0), s.add(s.splat(1.0), exp(s, s.sub(s.splat(0.0), x))))
+    let y = s.mul(x, s.splat(-std::f32::consts::LOG2_E));
+    let y = s.min(s.max(y, s.splat(-125.0)), s.splat(125.0));
+    let n = s.round(y);
+    let r = s.sub(y, s.to_f32(n));
+    let mut p = s.splat(POWER_OF_TWO[0]);
+    for c in &POWER_OF_TWO[1..] {
+        p = s.mul_add(p, r, s.splat(*c));
+    }
+    let power = s.as_f32(s.shl(s.add_i32(n, s.splat_i32(127)), 23));
+    s.recip(s.mul_add(p, power, s.splat(1.0)))
 }
+
+/// The coefficients of `P`, that of the highest power first.
+const POWER_OF_TWO: [f32; 6] = [0.001_326_472_5, 0.009_671_513, 0.055_507_336, 0.240_222_42, 0.693_147, 1.0];
 
 /// `min(max(x, 0), 1)`
 #[inline(always)]

@@ -134,6 +134,16 @@ macro_rules! simd_128x2 {
                 both!(vdivq_f32(a, b))
             }
             #[inline(always)]
+            fn recip(self, x: Self::F) -> Self::F {
+                // Each step of Newton's doubles the estimate's 8 bits.
+                let mut y = both!(vrecpeq_f32(x));
+                for _ in 0..2 {
+                    let left = both!(vrecpsq_f32(x, y));
+                    y = both!(vmulq_f32(y, left));
+                }
+                y
+            }
+            #[inline(always)]
             fn max(self, a: Self::F, b: Self::F) -> Self::F {
                 both!(vmaxq_f32(a, b))
             }

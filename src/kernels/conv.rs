@@ -4,7 +4,7 @@
 //! no sums across lanes, and the input is read where it lies. A tile's sums stay in registers over the whole kernel; what
 //! lies outside of the map is read from a row of zeros.
 
-use super::activation::{self, Activation};
+use super::output::Finish;
 use super::simd::Simd;
 use std::array::from_fn;
 use std::ops::Range;
@@ -41,51 +41,16 @@ impl Sweep {
         let at = (i * self.stride[axis] + tap * self.dilation[axis]).wrapping_sub(self.pads[axis]);
         (at < self.size[axis]).then_some(at)
     }
-}
 
-impl Sweep {
-    /// Width and stride of the kernel along a row, if its elements are neighbours; else zeros.
-    pub(super) fn along_rows(&self) -> (usize, usize) {
-        if self.dilation[1] == 1 { (self.kernel[1], self.stride[1]) } else { (0, 0) }
-    }
-}
-
-/// Where results go: from the first channel of the first pixel on.
-pub(crate) enum Out<'a> {
-    /// As they are.
-    F32(&'a mut [f32]),
-    /// `round(x × inverse + zero)`, at least 0 and at most 255.
-    U8 {
-        /// The bytes.
-        bytes: &'a mut [u8],
-        /// 1 / scale.
-        inverse: f32,
-        /// The byte that stands for 0.
-        zero: f32,
-    },
-}
-
-impl<'a> Out<'a> {
-    /// What lies from element `first` on.
-    pub(crate) fn from(&mut self, first: usize) -> Out<'_> {
-        match self {
-            Self::F32(out) => Out::F32(&mut out[first..]),
-            Self::U8 { bytes, inverse, zero } => Out::U8 { bytes: &mut bytes[first..], inverse: *inverse, zero: *zero },
-        }
+    /// Whether each output pixel sees the pixel of the map at the same place.
+    fn is_pointwise(&self) -> bool {
+        (self.kernel, self.stride, self.pads) == ([1, 1], [1, 1], [0, 0]) && self.size[1] == self.out_width
     }
 
-    /// The first `n` elements, and the others.
-    pub(crate) fn split_at(self, n: usize) -> (Out<'a>, Out<'a>) {
-        match self {
-            Self::F32(out) => {
-                let (out, rest) = out.split_at_mut(n);
-                (Out::F32(out), Out::F32(rest))
-            }
-            Self::U8 { bytes, inverse, zero } => {
-                let (bytes, rest) = bytes.split_at_mut(n);
-                (Out::U8 { bytes, inverse, zero }, Out::U8 { bytes: rest, inverse, zero })
-            }
-        }
+    /// Size and stride of the kernel, if it is a square of neighbours; else zeros.
+    pub(super) fn square(&self) -> (usize, usize) {
+        let square = self.kernel[0] == self.kernel[1] && self.dilation == [1, 1];
+        if square { (self.kernel[1], self.stride[1]) } else { (0, 0) }
     }
 }
 
@@ -109,16 +74,10 @@ pub(crate) struct Dense<'a, E: Element> {
     pub scale: &'a [f32],
     /// What is added then.
     pub bias: &'a [f32],
-    /// And applied at last.
-    pub then: Activation,
-    /// What is multiplied with after that; empty for nothing.
-    pub gain: &'a [f32],
     /// Which output pixels to compute.
     pub pixels: Range<usize>,
-    /// Where the first of them goes.
-    pub out: Out<'a>,
-    /// Elements from one output pixel to the next.
-    pub out_pixel: usize,
+    /// What becomes of them.
+    pub finish: Finish<'a>,
     /// Scratch.
     pub segments: &'a mut Vec<Segment>,
 }
@@ -238,20 +197,25 @@ impl Element for u8 {
 pub(super) fn dense<S: Simd, E: Element, const V: usize, const C: usize>(s: S, job: &mut Dense<E>) {
     let per_block = job.weights.len() / job.outputs.div_ceil(BLOCK);
     let blocks_at_once = (V * S::LANES).div_ceil(BLOCK);
+    let mut sums = [[0.0; 2 * BLOCK]; C];
     for first in job.pixels.clone().step_by(C) {
         let count = C.min(job.pixels.end - first);
         segments::<E, C>(job, first, count);
         let mut channel = 0;
         while channel < job.outputs {
             let weights = &job.weights[channel / BLOCK * per_block..];
-            if V * S::LANES > BLOCK && weights.len() < blocks_at_once * per_block {
+            let lanes = if V * S::LANES > BLOCK && weights.len() < blocks_at_once * per_block {
                 // The last block, where blocks are taken in pairs.
-                tile::<S, E, 1, C>(s, job, weights, per_block, channel, first, count);
-                channel += BLOCK;
+                tile::<S, E, 1, C>(s, job, weights, per_block, channel, &mut sums);
+                BLOCK
             } else {
-                tile::<S, E, V, C>(s, job, weights, per_block, channel, first, count);
-                channel += V * S::LANES;
-            }
+                tile::<S, E, V, C>(s, job, weights, per_block, channel, &mut sums);
+                V * S::LANES
+            };
+            let channels = [channel, lanes.min(job.outputs - channel)];
+            let first = first - job.pixels.start;
+            job.finish.pixels(s, first, channels, sums[..count].as_flattened(), 2 * BLOCK);
+            channel += lanes;
         }
     }
 }
@@ -262,49 +226,71 @@ fn segments<E: Element, const C: usize>(job: &mut Dense<E>, first: usize, count:
     let sweep = job.sweep;
     let [height, width] = sweep.kernel;
     let steps = job.inputs.div_ceil(E::STEP);
-    // One division for the tile; the other pixels follow.
-    let mut at = [[0; 2]; C];
-    let (mut y, mut x) = (first / sweep.out_width, first % sweep.out_width);
-    for (c, at) in at.iter_mut().enumerate() {
-        *at = [y, x];
-        if c + 1 < count {
-            x += 1;
-            if x == sweep.out_width {
-                (y, x) = (y + 1, 0);
-            }
-        }
+    job.segments.clear();
+    if sweep.is_pointwise() {
+        let rows = from_fn(|c| (first + c.min(count - 1)) * sweep.pixel);
+        return job.segments.push(Segment { first: 0, steps, rows });
     }
     let side_by_side = sweep.pixel == job.inputs && job.inputs.is_multiple_of(E::STEP) && sweep.dilation[1] == 1;
-    let inside = |[_, x]: [usize; 2]| sweep.at(1, x, 0).is_some() && sweep.at(1, x, width - 1).is_some();
-    let merged = width > 1 && side_by_side && at.iter().all(|&at| inside(at));
-    let (runs, run_steps) = if merged { (1, width * steps) } else { (width, steps) };
-    job.segments.clear();
+    let inside = |x: usize| sweep.at(1, x, 0).is_some() && sweep.at(1, x, width - 1).is_some();
+    let (y, x) = (first / sweep.out_width, first % sweep.out_width);
+    let one_row = x + count <= sweep.out_width && inside(x) && inside(x + count - 1);
+    let mut push = |ky: usize, kx: usize, merged: bool, rows: [usize; MAX_TILE]| {
+        let steps_here = if merged { width * steps } else { steps };
+        // Kernel elements that no pixel of the tile sees contribute zeros; in bytes zeros count.
+        if E::STEP > 1 || rows[..C].iter().any(|&row| row != OUTSIDE) {
+            job.segments.push(Segment { first: (ky * width + kx) * steps, steps: steps_here, rows });
+        }
+    };
+    if one_row {
+        // The usual case: pixel after pixel lies equally far apart.
+        let apart = sweep.stride[1] * sweep.pixel;
+        let merged = width > 1 && side_by_side;
+        for ky in 0..height {
+            let row = sweep.at(0, y, ky);
+            for kx in 0..if merged { 1 } else { width } {
+                let rows = match (row, sweep.at(1, x, kx)) {
+                    (Some(y), Some(x)) => {
+                        let first = (y * sweep.size[1] + x) * sweep.pixel;
+                        from_fn(|c| first + c.min(count - 1) * apart)
+                    }
+                    _ => [OUTSIDE; MAX_TILE],
+                };
+                push(ky, kx, merged, rows);
+            }
+        }
+        return;
+    }
+    // One division for the tile; the other pixels follow.
+    let mut at = [[y, x]; C];
+    for c in 1..count {
+        let [y, x] = at[c - 1];
+        let next = if x + 1 == sweep.out_width { [y + 1, 0] } else { [y, x + 1] };
+        at[c..].fill(next);
+    }
+    let merged = width > 1 && side_by_side && at.iter().all(|&[_, x]| inside(x));
     for ky in 0..height {
-        for kx in 0..runs {
+        for kx in 0..if merged { 1 } else { width } {
             let mut rows = [OUTSIDE; MAX_TILE];
             for c in 0..C {
                 if let (Some(y), Some(x)) = (sweep.at(0, at[c][0], ky), sweep.at(1, at[c][1], kx)) {
                     rows[c] = (y * sweep.size[1] + x) * sweep.pixel;
                 }
             }
-            // Kernel elements that no pixel of the tile sees contribute zeros; in bytes zeros count.
-            if E::STEP > 1 || rows[..C].iter().any(|&row| row != OUTSIDE) {
-                job.segments.push(Segment { first: (ky * width + kx) * steps, steps: run_steps, rows });
-            }
+            push(ky, kx, merged, rows);
         }
     }
 }
 
-/// One tile: `C` pixels times `V` vectors of channels.
+/// The sums of one tile: `C` pixels times `V` vectors of channels.
 #[inline(always)]
 fn tile<S: Simd, E: Element, const V: usize, const C: usize>(
     s: S,
-    job: &mut Dense<E>,
+    job: &Dense<E>,
     weights: &[Step],
     per_block: usize,
     channel: usize,
-    first: usize,
-    count: usize,
+    out: &mut [[f32; 2 * BLOCK]; C],
 ) {
     let mut sums = [[E::start(s, job.start, channel); C]; V];
     for (v, sums) in sums.iter_mut().enumerate().skip(1) {
@@ -335,87 +321,11 @@ fn tile<S: Simd, E: Element, const V: usize, const C: usize>(
             }
         }
     }
-
-    let (lines, straight) = job.then.lines();
-    let mut results = [[0.0; 2 * BLOCK]; C];
     for v in 0..V {
         let at = channel + v * S::LANES;
         let bias = s.load(&job.bias[at..]);
         for c in 0..C {
-            let y = E::finish(s, sums[v][c], job.scale, bias, at);
-            s.store(lines.apply(s, y), &mut results[c][v * S::LANES..]);
+            s.store(E::finish(s, sums[v][c], job.scale, bias, at), &mut out[c][v * S::LANES..]);
         }
-    }
-    let channels = (job.outputs - channel).min(V * S::LANES);
-    if !straight {
-        activation::apply(s, job.then, results[..count].as_flattened_mut());
-    }
-    if !job.gain.is_empty() {
-        for v in 0..V {
-            let gain = s.load(&job.gain[channel + v * S::LANES..]);
-            for results in &mut results[..count] {
-                let results = &mut results[v * S::LANES..];
-                s.store(s.mul(s.load(results), gain), results);
-            }
-        }
-    }
-    for (c, results) in results[..count].iter().enumerate() {
-        let at = (first - job.pixels.start + c) * job.out_pixel + channel;
-        write(s, &mut job.out, at, &results[..channels]);
-    }
-}
-
-/// Writes results from element `at` of the output on.
-#[inline(always)]
-pub(super) fn write<S: Simd>(s: S, out: &mut Out, at: usize, results: &[f32]) {
-    match out {
-        Out::F32(out) => {
-            let out = &mut out[at..at + results.len()];
-            let mut outs = out.chunks_exact_mut(S::LANES);
-            let mut vectors = results.chunks_exact(S::LANES);
-            for (x, out) in (&mut vectors).zip(&mut outs) {
-                s.store(s.load(x), out);
-            }
-            outs.into_remainder().copy_from_slice(vectors.remainder());
-        }
-        Out::U8 { bytes, inverse, zero } => narrow(s, results, *inverse, *zero, &mut bytes[at..at + results.len()]),
-    }
-}
-
-/// `out = round(x × inverse + zero)`, at least 0 and at most 255.
-#[inline(always)]
-pub(super) fn narrow<S: Simd>(s: S, x: &[f32], inverse: f32, zero: f32, out: &mut [u8]) {
-    let (inverse, zero) = (s.splat(inverse), s.splat(zero));
-    let mut xs = x.chunks_exact(S::LANES);
-    let mut outs = out.chunks_exact_mut(S::LANES);
-    for (x, out) in (&mut xs).zip(&mut outs) {
-        s.store_narrow(to_byte(s, s.load(x), inverse, zero), out);
-    }
-    let rest = outs.into_remainder();
-    if !rest.is_empty() {
-        let (mut x, mut bytes) = ([0.0; 16], [0; 16]);
-        x[..rest.len()].copy_from_slice(xs.remainder());
-        s.store_narrow(to_byte(s, s.load(&x), inverse, zero), &mut bytes);
-        rest.copy_from_slice(&bytes[..rest.len()]);
-    }
-}
-
-// Not a closure: those do not get the instruction set of the function that they are in.
-#[inline(always)]
-fn to_byte<S: Simd>(s: S, x: S::F, inverse: S::F, zero: S::F) -> S::I {
-    s.round(s.min(s.max(s.mul_add(x, inverse, zero), s.splat(0.0)), s.splat(255.0)))
-}
-
-/// `out = (x − zero) × scale`
-#[inline(always)]
-pub(super) fn widen<S: Simd>(s: S, x: &[u8], scale: f32, zero: f32, out: &mut [f32]) {
-    let mut xs = x.chunks_exact(S::LANES);
-    let mut outs = out.chunks_exact_mut(S::LANES);
-    let (vscale, vzero) = (s.splat(scale), s.splat(zero));
-    for (x, out) in (&mut xs).zip(&mut outs) {
-        s.store(s.mul(s.sub(s.to_f32(s.load_u8(x)), vzero), vscale), out);
-    }
-    for (&x, out) in xs.remainder().iter().zip(outs.into_remainder()) {
-        *out = (f32::from(x) - zero) * scale;
     }
 }

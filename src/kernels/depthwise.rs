@@ -5,8 +5,8 @@
 //! bytes wants. An output pixel then needs one or two such quads of each row instead of every kernel element; which of
 //! their bytes it takes is a matter of where its weights are put ([`Quads`]).
 
-use super::activation::{self, Activation};
-use super::conv::{BLOCK, Element, Out, Sweep, write};
+use super::conv::{BLOCK, Element, Sweep};
+use super::output::Finish;
 use super::simd::Simd;
 use std::ops::Range;
 
@@ -22,16 +22,12 @@ pub(crate) struct Depthwise<'a, E: Element> {
     pub filter: Filter<'a>,
     /// What is added to the sums: one for each channel, in whole blocks.
     pub bias: &'a [f32],
-    /// And applied at last.
-    pub then: Activation,
-    /// What is multiplied with after that, as the bias; empty for nothing.
-    pub gain: &'a [f32],
     /// Which output rows to compute.
     pub rows: Range<usize>,
-    /// Where the first of them goes.
-    pub out: Out<'a>,
-    /// Elements from one output pixel to the next.
-    pub out_pixel: usize,
+    /// What becomes of them.
+    pub finish: Finish<'a>,
+    /// Scratch: the sums of a row.
+    pub sums: &'a mut Vec<f32>,
 }
 
 /// The weights of a depthwise convolution.
@@ -53,104 +49,99 @@ pub(crate) enum Filter<'a> {
     },
 }
 
-/// In f32: pixel by pixel at the borders, `P` at a time between them. `KW` and `STEP` are the kernel's width and stride
-/// along a row where the compiler shall know them, else 0.
+/// In f32, row by row.
 #[inline(always)]
-pub(super) fn floats<S: Simd, const KW: usize, const STEP: usize, const P: usize>(s: S, job: &mut Depthwise<f32>) {
-    let sweep = job.sweep;
-    let width = if KW > 0 { KW } else { sweep.kernel[1] };
-    let whole = |x: usize| sweep.at(1, x, 0).is_some() && sweep.at(1, x, width - 1).is_some();
+pub(super) fn floats<S: Simd>(s: S, job: &mut Depthwise<f32>) {
+    job.sums.resize(job.sweep.out_width * job.bias.len(), 0.0);
+    for y in job.rows.clone() {
+        match job.sweep.square() {
+            (3, 1) => row::<_, 3, 1, 6>(s, job, y),
+            (3, 2) => row::<_, 3, 2, 4>(s, job, y),
+            (5, 1) => row::<_, 5, 1, 6>(s, job, y),
+            (5, 2) => row::<_, 5, 2, 4>(s, job, y),
+            _ => (0..job.sweep.out_width).for_each(|x| pixel(s, job, [y, x])),
+        }
+        job.finish_row(s, y);
+    }
+}
+
+impl<E: Element> Depthwise<'_, E> {
+    #[inline(always)]
+    fn finish_row<S: Simd>(&mut self, s: S, y: usize) {
+        let first = (y - self.rows.start) * self.sweep.out_width;
+        let sums = &self.sums[..self.sweep.out_width * self.bias.len()];
+        self.finish.pixels(s, first, [0, self.channels], sums, self.bias.len());
+    }
+}
+
+/// The sums of a row under a square kernel of `K × K` that moves by `STEP`: pixel by pixel at the borders, `P` at a time
+/// between them. Weights stay in registers along the row, and the `P` pixels share what they load.
+#[inline(always)]
+fn row<S: Simd, const K: usize, const STEP: usize, const P: usize>(s: S, job: &mut Depthwise<f32>, y: usize) {
+    let Filter::F32(weights) = &job.filter else { unreachable!("f32 maps have f32 weights") };
+    let (sweep, padded) = (job.sweep, job.bias.len());
+    let whole = |x: usize| sweep.at(1, x, 0).is_some() && sweep.at(1, x, K - 1).is_some();
     let left = (0..sweep.out_width).find(|&x| whole(x)).unwrap_or(sweep.out_width);
     let right = (left..sweep.out_width).rev().find(|&x| whole(x)).map_or(left, |x| x + 1);
-    for y in job.rows.clone() {
-        let mut x = 0;
-        while x < sweep.out_width {
-            if x < left || x >= right {
-                let first = (0..width).find(|&kx| sweep.at(1, x, kx).is_some()).unwrap_or(0);
-                let count = (first..width).take_while(|&kx| sweep.at(1, x, kx).is_some()).count();
-                pixels::<S, 0, 0, 1>(s, job, [y, x], first, count);
-                x += 1;
-            } else if x + P <= right {
-                pixels::<S, KW, STEP, P>(s, job, [y, x], 0, width);
-                x += P;
-            } else {
-                pixels::<S, KW, STEP, 1>(s, job, [y, x], 0, width);
-                x += 1;
+    if left + P > right {
+        return (0..sweep.out_width).for_each(|x| pixel(s, job, [y, x]));
+    }
+    for channel in (0..job.channels).step_by(S::LANES) {
+        let bias = s.load(&job.bias[channel..]);
+        let mut w = [[bias; K]; K];
+        // Rows outside of the map are a pixel of zeros, over and over.
+        let mut rows: [(&[f32], usize); K] = [(&[0.0; 16], 0); K];
+        for ky in 0..K {
+            for kx in 0..K {
+                w[ky][kx] = s.load(&weights[(ky * K + kx) * padded + channel..]);
+            }
+            if let Some(row) = sweep.at(0, y, ky) {
+                rows[ky] = (&job.x[row * sweep.size[1] * sweep.pixel + channel..], sweep.pixel);
             }
         }
-    }
-}
-
-/// `P` output pixels, over `count` kernel columns from `first_kx` on, all of them inside of the map.
-#[inline(always)]
-fn pixels<S: Simd, const KW: usize, const STEP: usize, const P: usize>(
-    s: S,
-    job: &mut Depthwise<f32>,
-    [y, x]: [usize; 2],
-    first_kx: usize,
-    count: usize,
-) {
-    let Filter::F32(weights) = &job.filter else { unreachable!("f32 maps have f32 weights") };
-    let sweep = job.sweep;
-    let padded = job.bias.len();
-    let (count, dilation) = if KW > 0 { (KW, 1) } else { (count, sweep.dilation[1]) };
-    let step = if STEP > 0 { STEP } else { sweep.stride[1] };
-    let first_column = x * sweep.stride[1] + first_kx * sweep.dilation[1] - sweep.pads[1];
-    for channel in (0..job.channels).step_by(S::LANES) {
-        let mut sums = [s.load(&job.bias[channel..]); P];
-        for ky in 0..sweep.kernel[0] {
-            let Some(row) = sweep.at(0, y, ky) else { continue };
-            let x = &job.x[(row * sweep.size[1] + first_column) * sweep.pixel + channel..];
-            let w = &weights[(ky * sweep.kernel[1] + first_kx) * padded + channel..];
-            for kx in 0..count {
-                let w = s.load(&w[kx * padded..]);
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.mul_add(s.load(&x[(p * step + kx * dilation) * sweep.pixel..]), w, *sum);
+        for first in (left..right).step_by(P) {
+            // The last tile may begin among the pixels of the one before.
+            let x = first.min(right - P);
+            let mut sums = [bias; P];
+            for ky in 0..K {
+                let (row, apart) = rows[ky];
+                let row = &row[(x * STEP - sweep.pads[1]) * apart..];
+                for column in 0..(P - 1) * STEP + K {
+                    let seen = s.load(&row[column * apart..]);
+                    for p in 0..P {
+                        let kx = column.wrapping_sub(p * STEP);
+                        if kx < K {
+                            sums[p] = s.mul_add(seen, w[ky][kx], sums[p]);
+                        }
+                    }
                 }
             }
+            for p in 0..P {
+                s.store(sums[p], &mut job.sums[(x + p) * padded + channel..]);
+            }
         }
-        finish(s, job.then, from(job.gain, channel), &mut job.out, sums, |p| {
-            (((y - job.rows.start) * sweep.out_width + x + p) * job.out_pixel + channel, job.channels - channel)
-        });
     }
+    (0..left).chain(right..sweep.out_width).for_each(|x| pixel(s, job, [y, x]));
 }
 
-/// Applies the activation and writes `P` vectors; `place` gives where each goes and how many channels are left.
+/// The sums of one pixel, anywhere, under any kernel.
 #[inline(always)]
-fn finish<S: Simd, const P: usize>(
-    s: S,
-    then: Activation,
-    gain: &[f32],
-    out: &mut Out,
-    sums: [S::F; P],
-    place: impl Fn(usize) -> (usize, usize),
-) {
-    let (lines, straight) = then.lines();
-    let mut results = [[0.0; BLOCK]; P];
-    for p in 0..P {
-        s.store(lines.apply(s, sums[p]), &mut results[p]);
-    }
-    if !straight {
-        activation::apply(s, then, results.as_flattened_mut());
-    }
-    if !gain.is_empty() {
-        let gain = s.load(gain);
-        for results in &mut results {
-            s.store(s.mul(s.load(results), gain), results);
+fn pixel<S: Simd>(s: S, job: &mut Depthwise<f32>, [y, x]: [usize; 2]) {
+    let Filter::F32(weights) = &job.filter else { unreachable!("f32 maps have f32 weights") };
+    let (sweep, padded) = (job.sweep, job.bias.len());
+    let [height, width] = sweep.kernel;
+    for channel in (0..job.channels).step_by(S::LANES) {
+        let mut sum = s.load(&job.bias[channel..]);
+        for ky in 0..height {
+            let Some(row) = sweep.at(0, y, ky) else { continue };
+            for kx in 0..width {
+                let Some(column) = sweep.at(1, x, kx) else { continue };
+                let seen = s.load(&job.x[(row * sweep.size[1] + column) * sweep.pixel + channel..]);
+                sum = s.mul_add(seen, s.load(&weights[(ky * width + kx) * padded + channel..]), sum);
+            }
         }
+        s.store(sum, &mut job.sums[x * padded + channel..]);
     }
-    for (p, results) in results.iter().enumerate() {
-        let (at, left) = place(p);
-        if left > 0 {
-            write(s, out, at, &results[..left.min(S::LANES)]);
-        }
-    }
-}
-
-/// What lies from `channel` on, or nothing of nothing.
-#[inline(always)]
-fn from(gain: &[f32], channel: usize) -> &[f32] {
-    &gain[channel.min(gain.len())..]
 }
 
 /// The weights of a depthwise convolution in bytes.
@@ -161,8 +152,6 @@ fn from(gain: &[f32], channel: usize) -> &[f32] {
 pub(crate) struct Quads {
     /// `[ky][phase][quad][channel][4]`, the channels in whole blocks.
     weights: Vec<u8>,
-    /// Output pixels after which everything repeats.
-    phases: usize,
     /// Quads of a phase, at most.
     per_phase: usize,
     /// Channels in whole blocks.
@@ -206,7 +195,7 @@ impl Quads {
                 }
             }
         }
-        Self { weights: quads, phases, per_phase, padded }
+        Self { weights: quads, per_phase, padded }
     }
 }
 
@@ -240,23 +229,20 @@ impl Rows {
     }
 }
 
-/// In bytes. `KW` and `STEP` as for [`floats`].
+/// In bytes, row by row.
 #[inline(always)]
-pub(super) fn bytes<S: Simd, const KW: usize, const STEP: usize>(s: S, job: &mut Depthwise<u8>) {
-    let Depthwise { sweep, x, channels, filter, bias, then, gain, rows: range, out, out_pixel } = job;
-    let Filter::U8 { quads, zero, start, scale, rows } = filter else { unreachable!("bytes have such weights") };
-    let (sweep, channels) = (*sweep, *channels);
-    let (reach, stride) =
-        if KW > 0 { (KW - 1, STEP) } else { ((sweep.kernel[1] - 1) * sweep.dilation[1], sweep.stride[1]) };
+pub(super) fn bytes<S: Simd>(s: S, job: &mut Depthwise<u8>) {
+    let Filter::U8 { quads, zero, rows, .. } = &mut job.filter else { unreachable!("bytes have such weights") };
+    let (sweep, padded) = (job.sweep, quads.padded);
+    let (reach, stride) = ((sweep.kernel[1] - 1) * sweep.dilation[1], sweep.stride[1]);
     let phases = phases(stride);
-    let quad = quads.padded * 4;
-
     let groups = sweep.out_width.div_ceil(phases);
-    let group_bytes = phases * stride / 4 * quad;
+    job.sums.resize(groups * phases * padded, 0.0);
     let last = (0..phases).map(|phase| phase * stride / 4 + quads_of(phase, stride, reach)).max().unwrap_or(1);
     let slots = (sweep.kernel[0] - 1) * sweep.dilation[0] + 1;
-    rows.reset(slots, (groups - 1) * group_bytes + last * quad, quads.padded, *zero, 0x80 ^ S::FLIP);
-    for y in range.clone() {
+    rows.reset(slots, ((groups - 1) * (phases * stride / 4) + last) * padded * 4, padded, *zero, 0x80 ^ S::FLIP);
+    for y in job.rows.clone() {
+        let Filter::U8 { rows, .. } = &mut job.filter else { unreachable!("bytes have such weights") };
         rows.met.clear();
         for ky in 0..sweep.kernel[0] {
             let slot = match sweep.at(0, y, ky) {
@@ -265,39 +251,81 @@ pub(super) fn bytes<S: Simd, const KW: usize, const STEP: usize>(s: S, job: &mut
                     if rows.held[row % slots] != row {
                         rows.held[row % slots] = row;
                         let to = &mut rows.bytes[row % slots * rows.slot..][..rows.slot];
-                        interleave(s, sweep, &x[row * sweep.size[1] * sweep.pixel..], &rows.outside, to);
+                        interleave(s, sweep, &job.x[row * sweep.size[1] * sweep.pixel..], &rows.outside, to);
                     }
                     row % slots
                 }
             };
             rows.met.push(slot * rows.slot);
         }
-        for group in 0..groups {
-            let first = group * phases;
-            let inside = phases.min(sweep.out_width - first);
-            for channel in (0..channels).step_by(S::LANES) {
-                let mut sums = [s.load_i32(&start[channel..]); 4];
-                for (ky, &row) in rows.met.iter().enumerate() {
-                    let row = &rows.bytes[row + group * group_bytes + channel * 4..];
-                    let w = &quads.weights[ky * quads.phases * quads.per_phase * quad + channel * 4..];
-                    for phase in 0..phases {
-                        for i in 0..quads_of(phase, stride, reach) {
-                            let x = s.load_bytes(&row[(phase * stride / 4 + i) * quad..]);
-                            let w = s.load_bytes(&w[(phase * quads.per_phase + i) * quad..]);
-                            sums[phase] = s.dot_flipped(sums[phase], x, w);
-                        }
+        match sweep.square() {
+            (3, 1) => quad_row::<_, 3, 1>(s, job),
+            (3, 2) => quad_row::<_, 3, 2>(s, job),
+            (5, 1) => quad_row::<_, 5, 1>(s, job),
+            (5, 2) => quad_row::<_, 5, 2>(s, job),
+            _ => any_quad_row(s, job),
+        }
+        job.finish_row(s, y);
+    }
+}
+
+/// The sums of a row, out of the interleaved rows that it meets, under a kernel of `K × K` that moves by `STEP`.
+#[inline(always)]
+fn quad_row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwise<u8>) {
+    let Filter::U8 { quads, start, scale, rows, .. } = &job.filter else { unreachable!("bytes have such weights") };
+    let (phases, quad) = (phases(STEP), quads.padded * 4);
+    for channel in (0..job.channels).step_by(S::LANES) {
+        let weights = &quads.weights[channel * 4..];
+        let mut w = [[[s.load_bytes(weights); 2]; 4]; K];
+        let mut met: [&[u8]; K] = [&[]; K];
+        for ky in 0..K {
+            for phase in 0..phases {
+                for i in 0..quads_of(phase, STEP, K - 1) {
+                    w[ky][phase][i] = s.load_bytes(&weights[((ky * phases + phase) * quads.per_phase + i) * quad..]);
+                }
+            }
+            met[ky] = &rows.bytes[rows.met[ky] + channel * 4..];
+        }
+        let start = s.load_i32(&start[channel..]);
+        let (bias, scale) = (s.load(&job.bias[channel..]), s.load(&scale[channel..]));
+        for first in (0..job.sweep.out_width).step_by(phases) {
+            let mut sums = [start; 4];
+            for ky in 0..K {
+                let row = &met[ky][first * STEP / 4 * quad..];
+                for phase in 0..phases {
+                    for i in 0..quads_of(phase, STEP, K - 1) {
+                        let x = s.load_bytes(&row[(phase * STEP / 4 + i) * quad..]);
+                        sums[phase] = s.dot_flipped(sums[phase], x, w[ky][phase][i]);
                     }
                 }
-                let (bias, scale) = (s.load(&bias[channel..]), s.load(&scale[channel..]));
-                let mut results = [bias; 4];
-                for phase in 0..4 {
-                    results[phase] = s.mul_add(s.to_f32(sums[phase]), scale, bias);
-                }
-                let at = ((y - range.start) * sweep.out_width + first) * *out_pixel + channel;
-                finish(s, *then, from(gain, channel), out, results, |p| {
-                    (at + p * *out_pixel, if p < inside { channels - channel } else { 0 })
-                });
             }
+            for phase in 0..phases {
+                let sum = s.mul_add(s.to_f32(sums[phase]), scale, bias);
+                s.store(sum, &mut job.sums[(first + phase) * quads.padded + channel..]);
+            }
+        }
+    }
+}
+
+/// The same under any kernel.
+#[inline(always)]
+fn any_quad_row<S: Simd>(s: S, job: &mut Depthwise<u8>) {
+    let Filter::U8 { quads, start, scale, rows, .. } = &job.filter else { unreachable!("bytes have such weights") };
+    let (reach, stride) = ((job.sweep.kernel[1] - 1) * job.sweep.dilation[1], job.sweep.stride[1]);
+    let (phases, quad) = (phases(stride), quads.padded * 4);
+    for x in 0..job.sweep.out_width {
+        let phase = x % phases;
+        for channel in (0..job.channels).step_by(S::LANES) {
+            let mut sum = s.load_i32(&start[channel..]);
+            for (ky, row) in rows.met.iter().enumerate() {
+                for i in 0..quads_of(phase, stride, reach) {
+                    let seen = &rows.bytes[row + (x * stride / 4 + i) * quad + channel * 4..];
+                    let w = &quads.weights[((ky * phases + phase) * quads.per_phase + i) * quad + channel * 4..];
+                    sum = s.dot_flipped(sum, s.load_bytes(seen), s.load_bytes(w));
+                }
+            }
+            let sum = s.mul_add(s.to_f32(sum), s.load(&scale[channel..]), s.load(&job.bias[channel..]));
+            s.store(sum, &mut job.sums[x * quads.padded + channel..]);
         }
     }
 }

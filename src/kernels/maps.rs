@@ -1,6 +1,6 @@
 //! Rows of maps: arithmetic, maxima, and softmax. The compiler vectorizes these for each instruction set.
 
-use super::ops::exp;
+use super::activation::{self, Activation};
 use super::simd::Simd;
 use serde::{Deserialize, Serialize};
 
@@ -50,18 +50,16 @@ pub(super) fn lerp(a: &[f32], b: &[f32], weight: f32, out: &mut [f32]) {
     out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = a + (b - a) * weight);
 }
 
-/// Softmax over `x`.
+/// Softmax over each pixel of `channels` elements.
 #[inline(always)]
-pub(super) fn softmax<S: Simd>(s: S, x: &mut [f32]) {
-    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for part in x.chunks_mut(S::LANES) {
-        let mut wide = [0.0; 16];
-        wide[..part.len()].copy_from_slice(part);
-        let powers = exp(s, s.sub(s.load(&wide), s.splat(max)));
-        s.store(powers, &mut wide);
-        part.copy_from_slice(&wide[..part.len()]);
-        sum += part.iter().sum::<f32>();
+pub(super) fn softmax<S: Simd>(s: S, x: &mut [f32], channels: usize) {
+    for pixel in x.chunks_exact_mut(channels) {
+        let max = pixel.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        pixel.iter_mut().for_each(|x| *x -= max);
     }
-    x.iter_mut().for_each(|x| *x /= sum);
+    activation::apply(s, Activation::Exp, x);
+    for pixel in x.chunks_exact_mut(channels) {
+        let sum = pixel.iter().sum::<f32>();
+        pixel.iter_mut().for_each(|x| *x /= sum);
+    }
 }

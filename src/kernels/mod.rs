@@ -10,7 +10,8 @@
 //! | `panel`, `gemm` | panels of rows × tiles of tokens: prefill |
 //! | `ops` | norms, softmax, rotary embedding, attention's two halves |
 //! | `conv`, `depthwise` | convolutions over maps of f32 and of bytes |
-//! | `activation`, `maps` | what else is done with maps |
+//! | `activation`, `output` | what they do with their sums |
+//! | `maps` | what else is done with maps |
 //!
 //! Bodies are written once; the `table!` macro instantiates them per instruction set, inside functions that carry
 //! its `#[target_feature]`. [`Kernels::get`] picks a table once, from what the CPU has.
@@ -54,6 +55,7 @@ mod gemm;
 mod gemv;
 mod maps;
 mod ops;
+mod output;
 mod panel;
 mod portable;
 mod simd;
@@ -64,10 +66,11 @@ mod tile;
 mod x86;
 
 pub use activation::Activation;
-pub(crate) use conv::{BLOCK, Dense, Element, Out, Segment, Step, Sweep};
+pub(crate) use conv::{BLOCK, Dense, Element, Segment, Step, Sweep};
 pub(crate) use depthwise::{Depthwise, Filter, Quads, Rows};
 pub use maps::Arithmetic;
 pub use ops::KEYS;
+pub(crate) use output::{Finish, Out};
 pub use panel::Panel;
 pub use tile::Tile;
 
@@ -121,7 +124,7 @@ pub struct Kernels {
     maximum_floats: unsafe fn(&mut [f32], &[f32]),
     maximum_bytes: unsafe fn(&mut [u8], &[u8]),
     lerp: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    softmax_row: unsafe fn(&mut [f32]),
+    softmax_pixels: unsafe fn(&mut [f32], usize),
 }
 
 /// Instantiates all kernels for one instruction set: `$wide` is the type for numbers, `$blocks` the one that reads
@@ -226,38 +229,20 @@ macro_rules! table {
                 }
                 fn dense_floats(job: &mut Dense<'_, f32>) { conv::dense::<_, f32, WIDE, $pixels>($wide, job) }
                 fn dense_bytes(job: &mut Dense<'_, u8>) { conv::dense::<_, u8, WIDE, $pixels>($wide, job) }
-                fn depthwise_floats(job: &mut Depthwise<'_, f32>) {
-                    let s = $wide;
-                    match job.sweep.along_rows() {
-                        (3, 1) => depthwise::floats::<_, 3, 1, 4>(s, job),
-                        (3, 2) => depthwise::floats::<_, 3, 2, 4>(s, job),
-                        (5, 1) => depthwise::floats::<_, 5, 1, 4>(s, job),
-                        (5, 2) => depthwise::floats::<_, 5, 2, 4>(s, job),
-                        _ => depthwise::floats::<_, 0, 0, 2>(s, job),
-                    }
-                }
-                fn depthwise_bytes(job: &mut Depthwise<'_, u8>) {
-                    let s = $wide;
-                    match job.sweep.along_rows() {
-                        (3, 1) => depthwise::bytes::<_, 3, 1>(s, job),
-                        (3, 2) => depthwise::bytes::<_, 3, 2>(s, job),
-                        (5, 1) => depthwise::bytes::<_, 5, 1>(s, job),
-                        (5, 2) => depthwise::bytes::<_, 5, 2>(s, job),
-                        _ => depthwise::bytes::<_, 0, 0>(s, job),
-                    }
-                }
+                fn depthwise_floats(job: &mut Depthwise<'_, f32>) { depthwise::floats($wide, job) }
+                fn depthwise_bytes(job: &mut Depthwise<'_, u8>) { depthwise::bytes($wide, job) }
                 fn activate(activation: Activation, x: &mut [f32]) { activation::apply($wide, activation, x) }
                 fn narrow(x: &[f32], inverse: f32, zero: f32, out: &mut [u8]) {
-                    conv::narrow($wide, x, inverse, zero, out)
+                    output::narrow($wide, x, inverse, zero, out)
                 }
                 fn widen_bytes(x: &[u8], scale: f32, zero: f32, out: &mut [f32]) {
-                    conv::widen($wide, x, scale, zero, out)
+                    output::widen($wide, x, scale, zero, out)
                 }
                 fn combine(with: Arithmetic, x: &mut [f32], y: &[f32]) { maps::combine(with, x, y) }
                 fn maximum_floats(x: &mut [f32], y: &[f32]) { maps::maximum(x, y) }
                 fn maximum_bytes(x: &mut [u8], y: &[u8]) { maps::maximum(x, y) }
                 fn lerp(a: &[f32], b: &[f32], weight: f32, out: &mut [f32]) { maps::lerp(a, b, weight, out) }
-                fn softmax_row(x: &mut [f32]) { maps::softmax($wide, x) }
+                fn softmax_pixels(x: &mut [f32], channels: usize) { maps::softmax($wide, x, channels) }
             });
 
             pub(super) static TABLE: Kernels = Kernels {
@@ -268,7 +253,7 @@ macro_rules! table {
                 detected: table!(@detected $($feature)*),
                 gemv, unpack, gemm, fill, rms_norm, swiglu, add, softmax, scores, mix, widen, rope,
                 dense_floats, dense_bytes, depthwise_floats, depthwise_bytes, activate, narrow, widen_bytes, combine,
-                maximum_floats, maximum_bytes, lerp, softmax_row,
+                maximum_floats, maximum_bytes, lerp, softmax_pixels,
                 conv_pixels: $pixels,
                 flips: <$wide_type as Simd>::FLIP == 0,
             };
@@ -514,8 +499,9 @@ impl Kernels {
         call!(self.lerp, a, b, weight, out);
     }
 
-    /// Softmax over all of `x`.
-    pub fn softmax_row(&self, x: &mut [f32]) {
-        call!(self.softmax_row, x);
+    /// Softmax over each pixel of `channels` elements.
+    pub fn softmax_pixels(&self, x: &mut [f32], channels: usize) {
+        assert!(channels > 0 && x.len().is_multiple_of(channels));
+        call!(self.softmax_pixels, x, channels);
     }
 }

@@ -44,6 +44,10 @@ impl Simd for Portable {
         from_fn(|i| a[i] / b[i])
     }
     #[inline(always)]
+    fn recip(self, x: [f32; 8]) -> [f32; 8] {
+        x.map(|x| 1.0 / x)
+    }
+    #[inline(always)]
     fn max(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
         from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }

@@ -24,10 +24,19 @@ pub(crate) trait Simd: Copy {
     /// The first `LANES` of `x`.
     fn load(self, x: &[f32]) -> Self::F;
     fn store(self, v: Self::F, out: &mut [f32]);
+    /// The first numbers of `v`, as many as `out` has room for: at most `LANES`.
+    #[inline(always)]
+    fn store_first(self, v: Self::F, out: &mut [f32]) {
+        let mut all = [0.0; 16];
+        self.store(v, &mut all);
+        out.copy_from_slice(&all[..out.len()]);
+    }
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `1 / x` for x from 1 to 2¹²⁵, to about 2 units in the last place: faster than a division.
+    fn recip(self, x: Self::F) -> Self::F;
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a × b + c`, fused where the CPU can.
@@ -55,6 +64,13 @@ pub(crate) trait Simd: Copy {
     fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
     /// The low byte of each number.
     fn store_narrow(self, v: Self::I, out: &mut [u8]);
+    /// The same of the first numbers, as many as `out` has room for: at most `LANES`.
+    #[inline(always)]
+    fn store_first_narrow(self, v: Self::I, out: &mut [u8]) {
+        let mut all = [0; 16];
+        self.store_narrow(v, &mut all);
+        out.copy_from_slice(&all[..out.len()]);
+    }
 
     /// `4 × LANES` bytes.
     fn load_bytes(self, x: &[u8]) -> Self::B;

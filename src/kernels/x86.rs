@@ -62,6 +62,14 @@ macro_rules! simd_256 {
                 intrinsics!(_mm256_div_ps(a, b))
             }
             #[inline(always)]
+            fn recip(self, x: __m256) -> __m256 {
+                // One step of Newton's doubles the estimate's 12 bits.
+                intrinsics!({
+                    let y = _mm256_rcp_ps(x);
+                    _mm256_mul_ps(y, _mm256_fnmadd_ps(x, y, _mm256_set1_ps(2.0)))
+                })
+            }
+            #[inline(always)]
             fn max(self, a: __m256, b: __m256) -> __m256 {
                 intrinsics!(_mm256_max_ps(a, b))
             }
@@ -325,6 +333,12 @@ dot_signed: |acc, w, a, nquads| {
     _mm256_dpbusd_epi32(acc, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), a)
 });
 
+/// A mask of the first `n` of 16 lanes.
+#[inline(always)]
+fn first_lanes(n: usize) -> u16 {
+    ((1_u32 << n.min(16)) - 1) as u16
+}
+
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const FLIP: u8 = 0x80;
@@ -361,6 +375,24 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn div(self, a: __m512, b: __m512) -> __m512 {
         intrinsics!(_mm512_div_ps(a, b))
+    }
+    #[inline(always)]
+    fn recip(self, x: __m512) -> __m512 {
+        // One step of Newton's doubles the estimate's 14 bits.
+        intrinsics!({
+            let y = _mm512_rcp14_ps(x);
+            _mm512_mul_ps(y, _mm512_fnmadd_ps(x, y, _mm512_set1_ps(2.0)))
+        })
+    }
+    #[inline(always)]
+    fn store_first(self, v: __m512, out: &mut [f32]) {
+        let mask = first_lanes(out.len());
+        intrinsics!(_mm512_mask_storeu_ps(out.as_mut_ptr(), mask, v))
+    }
+    #[inline(always)]
+    fn store_first_narrow(self, v: __m512i, out: &mut [u8]) {
+        let mask = first_lanes(out.len());
+        intrinsics!(_mm_mask_storeu_epi8(out.as_mut_ptr().cast(), mask, _mm512_cvtepi32_epi8(v)))
     }
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {

@@ -1,6 +1,6 @@
 //! Detectors: milliseconds of a frame.
 
-use super::{median, milliseconds};
+use super::{median, milliseconds, operations};
 use crate::{
     args::{BenchArgs, all_threads},
     failure::Outcome,
@@ -36,12 +36,12 @@ pub fn run(args: &BenchArgs) -> Outcome {
         let start = Instant::now();
         let mut detector = Detector::open_with_threads(path, threads)?;
         let open = milliseconds(start);
-        let [place, net, decode, frame] = measure(&mut detector, &picture, args.reps)?;
+        let ([place, net, decode, frame], net_best) = measure(&mut detector, &picture, args.reps)?;
         let (peak, isa) = (memory::peak_mib(), Kernels::get()?.isa);
         if args.json {
             let line = json!({
                 "threads": threads, "open_ms": open, "place_ms": place, "net_ms": net, "decode_ms": decode,
-                "frame_ms": frame, "peak_mib": peak, "isa": isa,
+                "frame_ms": frame, "net_best_ms": net_best, "peak_mib": peak, "isa": isa,
             });
             writeln!(out, "{line}")?;
         } else {
@@ -51,13 +51,17 @@ pub fn run(args: &BenchArgs) -> Outcome {
                 "{threads:>7} {open:>8.1} {place:>9.2} {net:>9.2} {decode:>10.2} {frame:>9.2} {peak:>9}  {isa}"
             )?;
         }
+        if args.ops {
+            operations::report(&mut out, path, threads, args.reps)?;
+        }
         out.flush()?;
     }
     Ok(())
 }
 
-/// Medians of placing, network, decoding and all of it, in milliseconds. The first frame does not count.
-fn measure(detector: &mut Detector, picture: &Picture, reps: usize) -> Outcome<[f64; 4]> {
+/// Medians of placing, network, decoding and all of it, and the network's best, in milliseconds. The first frame does not
+/// count.
+fn measure(detector: &mut Detector, picture: &Picture, reps: usize) -> Outcome<([f64; 4], f64)> {
     detector.detect(picture)?;
     let mut phases: [Vec<f64>; 4] = Default::default();
     for _ in 0..reps {
@@ -66,7 +70,8 @@ fn measure(detector: &mut Detector, picture: &Picture, reps: usize) -> Outcome<[
         let all = [times.place, times.net, times.decode, times.total()];
         phases.iter_mut().zip(all).for_each(|(phase, time)| phase.push(1000.0 * time.as_secs_f64()));
     }
-    Ok(phases.map(|mut phase| median(&mut phase)))
+    let net_best = phases[1].iter().copied().fold(f64::INFINITY, f64::min);
+    Ok((phases.map(|mut phase| median(&mut phase)), net_best))
 }
 
 /// A picture with something everywhere: slopes, and noise by Knuth's multiplicative hash.

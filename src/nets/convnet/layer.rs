@@ -5,7 +5,7 @@ use super::plan::Place;
 use super::program::{Activation, Op};
 use super::session::{Data, Map, Target, Workers};
 use super::weights::{FilterShape, LoadedWeights};
-use crate::kernels::{BLOCK, Dense, Depthwise, Element, Filter, Kernels, Quads, Step, Sweep};
+use crate::kernels::{BLOCK, Dense, Depthwise, Element, Filter, Finish, Kernels, Quads, Step, Sweep};
 use crate::tensor::Tensor;
 
 /// One convolution.
@@ -178,12 +178,14 @@ impl Layer {
                         weights: &steps[group * per_group..][..per_group],
                         start: sums.map_or(&[], |sums| &sums.start[lanes.clone()]),
                         scale: sums.map_or(&[], |sums| &sums.scale[lanes.clone()]),
-                        gain: if self.gain.is_empty() { &[] } else { &self.gain[lanes.clone()] },
-                        bias: &self.bias[lanes],
-                        then: self.then,
+                        bias: &self.bias[lanes.clone()],
                         pixels: pixels.clone(),
-                        out: out.from(group * outputs),
-                        out_pixel,
+                        finish: Finish {
+                            then: self.then,
+                            gain: if self.gain.is_empty() { &[] } else { &self.gain[lanes] },
+                            out: out.from(group * outputs),
+                            out_pixel,
+                        },
                         segments: &mut scratch.segments,
                     },
                 );
@@ -208,9 +210,9 @@ impl Layer {
                 Weights::Depthwise { weights } => Filter::F32(weights),
                 Weights::Dense { .. } | Weights::DenseBytes { .. } => unreachable!("a depthwise convolution"),
             };
-            let (sweep, channels, then) = (&self.sweep, self.shape.groups, self.then);
-            let (bias, gain) = (&self.bias[..], &self.gain[..]);
-            kernel(kernels, &mut Depthwise { sweep, x, channels, filter, bias, then, gain, rows, out, out_pixel });
+            let finish = Finish { then: self.then, gain: &self.gain, out, out_pixel };
+            let (sweep, channels, bias) = (&self.sweep, self.shape.groups, &self.bias[..]);
+            kernel(kernels, &mut Depthwise { sweep, x, channels, filter, bias, rows, finish, sums: &mut scratch.sums });
         });
     }
 }

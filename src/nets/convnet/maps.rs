@@ -3,6 +3,7 @@
 use super::program::{Activation, Arithmetic, Axis, Pooling, Sampling, Shape, Window};
 use super::session::{Data, Map, Scratch, Target, Workers};
 use crate::kernels::{Kernels, Out};
+use std::ops::Range;
 
 impl Map<'_> {
     /// The pixels from `first` on that `line` has room for, in f32 and without gaps.
@@ -103,14 +104,12 @@ pub(super) fn concat<'a>(
     let mut offset = 0;
     for (part, map) in parts {
         if let Some(map) = map {
-            for y in 0..part.h {
-                let first = y * match axis {
-                    Axis::W => shape.w * pixel,
-                    _ => part.w * pixel,
-                };
-                let target = Target { shape: Shape::new(1, part.w, part.c), pixel, out: out.from(offset + first) };
-                let row = Map { shape: target.shape, ..map };
-                transfer(workers, row, y * part.w, target);
+            // Rows that are put next to others lie apart.
+            let together = if axis == Axis::W { 1 } else { part.h };
+            for y in (0..part.h).step_by(together) {
+                let out = out.from(offset + y * shape.w * pixel);
+                let how = Part { w: part.w, c: part.c, row: part.w, first: [y * part.w, 0], step: [1, 1] };
+                moved(workers, map, Target { shape: Shape::new(together, part.w, part.c), pixel, out }, &how);
             }
         }
         offset += match axis {
@@ -121,55 +120,120 @@ pub(super) fn concat<'a>(
     }
 }
 
-/// Copies a row of pixels, from pixel `first` on.
-fn transfer(workers: &mut Workers, row: Map, first: usize, target: Target) {
-    by_lines(workers, target, |kernels, _, _, line| row.read(kernels, first, line));
+pub(super) fn slice(workers: &mut Workers, x: Map, axis: Axis, from: usize, step: usize, target: Target) {
+    let Shape { w, c, .. } = target.shape;
+    let width = x.shape.w;
+    let part = match axis {
+        Axis::H => Part { w, c, row: step * width, first: [from * width, 0], step: [1, 1] },
+        Axis::W => Part { w, c, row: width, first: [from, 0], step: [step, 1] },
+        Axis::C => Part { w, c, row: width, first: [0, from], step: [1, step] },
+    };
+    moved(workers, x, target, &part);
 }
 
-pub(super) fn slice(workers: &mut Workers, x: Map, axis: Axis, from: usize, step: usize, target: Target) {
-    let c = target.shape.c;
-    by_lines(workers, target, |kernels, scratch, y, out| match axis {
-        Axis::H => x.read(kernels, (from + y * step) * x.shape.w, out),
-        Axis::W => {
-            for (i, out) in out.chunks_exact_mut(c).enumerate() {
-                x.read(kernels, y * x.shape.w + from + i * step, out);
+/// Part of a map. Pairs are pixels and channels.
+struct Part {
+    w: usize,
+    c: usize,
+    /// Pixels of the map from one row to the next.
+    row: usize,
+    /// Where the part begins.
+    first: [usize; 2],
+    /// Every how many.
+    step: [usize; 2],
+}
+
+impl Move for Part {
+    fn row<T: Copy>(&self, y: usize, x: Pixels<&[T]>, out: Pixels<&mut [T]>) {
+        let first = self.first[0] + y * self.row;
+        let whole = self.step == [1, 1] && self.c == x.apart && self.c == out.apart;
+        if whole {
+            let all = self.w * self.c;
+            return out.data[..all].copy_from_slice(&x.data[first * x.apart + self.first[1]..][..all]);
+        }
+        let pixels = out.data.chunks_mut(out.apart).take(self.w);
+        for (i, out) in pixels.enumerate() {
+            let x = &x.data[(first + i * self.step[0]) * x.apart + self.first[1]..];
+            let out = &mut out[..self.c];
+            match self.step[1] {
+                1 => out.copy_from_slice(&x[..self.c]),
+                2 => {
+                    // The last one may have no neighbour.
+                    let (last, before) = out.split_last_mut().expect("channels");
+                    before.iter_mut().zip(x.as_chunks::<2>().0).for_each(|(out, x)| *out = x[0]);
+                    *last = x[2 * self.c - 2];
+                }
+                step => out.iter_mut().zip(x.iter().step_by(step)).for_each(|(out, x)| *out = *x),
             }
         }
-        Axis::C if step == 1 => x.read_channels(kernels, y * x.shape.w, from, c, out),
-        Axis::C => {
-            let whole = line(&mut scratch.lines[1], x.shape.w * x.shape.c);
-            x.read(kernels, y * x.shape.w, whole);
-            for (out, pixel) in out.chunks_exact_mut(c).zip(whole.chunks_exact(x.shape.c)) {
-                out.iter_mut().zip(pixel[from..].iter().step_by(step)).for_each(|(out, x)| *out = *x);
-            }
+    }
+}
+
+/// Elements, and how many of them there are from one pixel to the next.
+struct Pixels<D> {
+    data: D,
+    apart: usize,
+}
+
+/// An operation that moves elements and computes nothing.
+trait Move: Sync {
+    /// Fills row `y` of the target.
+    fn row<T: Copy>(&self, y: usize, x: Pixels<&[T]>, out: Pixels<&mut [T]>);
+}
+
+/// Moves elements as they are or, if the target stores them in another way, as f32.
+fn moved(workers: &mut Workers, x: Map, target: Target, how: &impl Move) {
+    let Target { shape, pixel: apart, out } = target;
+    let row = shape.w * apart;
+    let alike = match (&x.data, &out) {
+        (Data::F32(_), Out::F32(_)) => true,
+        (Data::U8(_, quant), Out::U8 { inverse, zero, .. }) => {
+            f32::from(quant.zero) == *zero && 1.0 / quant.scale == *inverse
         }
+        _ => false,
+    };
+    if !alike {
+        let (mut from, mut to) = (vec![0.0; x.shape.len()], vec![0.0; shape.len()]);
+        x.read(workers.kernels, 0, &mut from);
+        let from = Map { shape: x.shape, pixel: x.shape.c, data: Data::F32(&from) };
+        moved(workers, from, Target { shape, pixel: shape.c, out: Out::F32(&mut to) }, how);
+        let to = Map { shape, pixel: shape.c, data: Data::F32(&to) };
+        return copy(workers, to, Target { shape, pixel: apart, out });
+    }
+    workers.share(shape.h, row, 1, shape.len(), out, |_, _, rows, out| match (x.data, out) {
+        (Data::F32(data), Out::F32(out)) => each_row(how, rows, row, Pixels { data, apart: x.pixel }, out, apart),
+        (Data::U8(data, _), Out::U8 { bytes, .. }) => {
+            each_row(how, rows, row, Pixels { data, apart: x.pixel }, bytes, apart);
+        }
+        _ => unreachable!("both are alike"),
     });
+}
+
+fn each_row<T: Copy>(how: &impl Move, rows: Range<usize>, row: usize, x: Pixels<&[T]>, out: &mut [T], apart: usize) {
+    for (i, y) in rows.enumerate() {
+        how.row(y, Pixels { data: x.data, apart: x.apart }, Pixels { data: &mut out[i * row..], apart });
+    }
 }
 
 /// Channel `i × (c / groups) + j` becomes channel `j × groups + i`.
 pub(super) fn shuffle(workers: &mut Workers, x: Map, groups: usize, target: Target) {
-    let Target { shape, pixel, out } = target;
-    let (row, per_group) = (shape.w * pixel, shape.c / groups);
-    match (x.data, out) {
-        (Data::U8(data, quant), Out::U8 { bytes, inverse, zero })
-            if f32::from(quant.zero) == zero && (1.0 / quant.scale) == inverse =>
-        {
-            let out = Out::U8 { bytes, inverse, zero };
-            workers.share(shape.h, row, 1, shape.len(), out, |_, _, rows, out| {
-                let Out::U8 { bytes: out, .. } = out else { unreachable!("parts of bytes are bytes") };
-                let pixels = rows.start * shape.w..rows.end * shape.w;
-                for (i, at) in pixels.enumerate() {
-                    interleave(&data[at * x.pixel..][..shape.c], per_group, groups, &mut out[i * pixel..][..shape.c]);
-                }
-            });
+    let Shape { w, c, .. } = target.shape;
+    moved(workers, x, target, &Shuffle { w, c, groups });
+}
+
+struct Shuffle {
+    w: usize,
+    c: usize,
+    groups: usize,
+}
+
+impl Move for Shuffle {
+    fn row<T: Copy>(&self, y: usize, x: Pixels<&[T]>, out: Pixels<&mut [T]>) {
+        let pixels = out.data.chunks_mut(out.apart).take(self.w);
+        for (i, out) in pixels.enumerate() {
+            let x = &x.data[(y * self.w + i) * x.apart..][..self.c];
+            interleave(x, self.c / self.groups, self.groups, &mut out[..self.c]);
         }
-        (_, out) => by_lines(workers, Target { shape, pixel, out }, |kernels, scratch, y, out| {
-            let whole = line(&mut scratch.lines[1], out.len());
-            x.read(kernels, y * x.shape.w, whole);
-            for (whole, out) in whole.chunks_exact(shape.c).zip(out.chunks_exact_mut(shape.c)) {
-                interleave(whole, per_group, groups, out);
-            }
-        }),
     }
 }
 
@@ -215,7 +279,7 @@ pub(super) fn transpose(workers: &mut Workers, x: Map, order: [Axis; 3], target:
 pub(super) fn softmax(workers: &mut Workers, x: Map, target: Target) {
     by_lines(workers, target, |kernels, _, y, line| {
         x.read(kernels, y * x.shape.w, line);
-        line.chunks_exact_mut(x.shape.c).for_each(|pixel| kernels.softmax_row(pixel));
+        kernels.softmax_pixels(line, x.shape.c);
     });
 }
 

@@ -46,6 +46,7 @@ pub(super) struct Workers {
 pub(super) struct Scratch {
     pub(super) segments: Vec<Segment>,
     pub(super) rows: Rows,
+    pub(super) sums: Vec<f32>,
     pub(super) lines: [Vec<f32>; 4],
 }
 
