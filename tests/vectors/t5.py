@@ -58,9 +58,11 @@ def build(name, spec):
     """The model with weights from numpy's generator, large enough that what it says depends on what it was told."""
     config = T5Config(**{k: v for k, v in spec.items() if k not in ("gated", "tied")},
                       feed_forward_proj="gated-gelu" if spec["gated"] else "relu",
-                      tie_word_embeddings=spec["tied"], scale_decoder_outputs=spec["tied"],
+                      tie_word_embeddings=spec["tied"],  # in transformers 5 that only says whether logits are scaled
                       decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
     model = T5ForConditionalGeneration(config).float().eval()
+    if not spec["tied"]:
+        model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     rng = np.random.default_rng(sum(name.encode()))
     with torch.no_grad():
         for key, tensor in model.named_parameters():
@@ -70,7 +72,8 @@ def build(name, spec):
             elif "relative" in key:
                 values = 1.5 * values
             elif "shared" in key or "embed" in key or "lm_head" in key:
-                values = values if spec["tied"] or "lm_head" not in key else values * 2.5 * spec["d_model"] ** -0.5
+                # Small tied embeddings, or each token would be followed by itself.
+                values *= 2.5 * spec["d_model"] ** -0.5 if "lm_head" in key else 0.3 if spec["tied"] else 1.0
             else:
                 fan_in = tensor.shape[1]
                 values *= {"q": 1.5 * fan_in ** -0.5 * spec["d_kv"] ** -0.25,
@@ -80,8 +83,9 @@ def build(name, spec):
             tensor.copy_(torch.from_numpy(values))
     # Ends now and then.
     with torch.no_grad():
-        head = model.lm_head.weight
-        head[1] *= 1.3
+        model.lm_head.weight[1] *= 1.5
+        if spec["tied"]:
+            model.decoder.final_layer_norm.weight *= 5
     return model
 
 
