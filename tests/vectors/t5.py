@@ -39,10 +39,10 @@ SMALL = {
                     gated=True, tied=False),
 }
 BIG = {
-    "flan-t5-small": dict(d_model=512, d_kv=64, num_heads=6, d_ff=1024, num_layers=8, num_decoder_layers=8,
-                          vocab_size=32128, gated=True, tied=False),
     "student": dict(d_model=256, d_kv=64, num_heads=4, d_ff=1536, num_layers=6, num_decoder_layers=2,
                     vocab_size=32000, gated=False, tied=True),
+    "flan-t5-small": dict(d_model=512, d_kv=64, num_heads=6, d_ff=1024, num_layers=8, num_decoder_layers=8,
+                          vocab_size=32128, gated=True, tied=False),
 }
 SEARCHES = [
     dict(num_beams=1),
@@ -157,14 +157,14 @@ def export(path, name, spec, model):
     w.close()
 
 
-def oracle(name, spec, model, inputs):
+def oracle(name, spec, model, inputs, kinds):
     rng = np.random.default_rng(7)
     lists = [rng.integers(3, spec["vocab_size"], rng.integers(1, 24)).tolist() + [1] for _ in range(inputs)]
     first, forced = lists[0], [0, *rng.integers(3, spec["vocab_size"], 9).tolist()]
     with torch.no_grad():
         out = model(input_ids=torch.tensor([first]), decoder_input_ids=torch.tensor([forced]))
         searches = []
-        for options in SEARCHES:
+        for options in kinds:
             found, scores = [], []
             for ids in lists:
                 got = model.generate(torch.tensor([ids]), max_new_tokens=NEW_TOKENS, do_sample=False,
@@ -198,12 +198,12 @@ def store(path, text, check):
         path.write_text(text)
 
 
-def main(specs, folder, inputs, check=False):
+def main(specs, folder, kinds, check=False):
     for name, spec in specs.items():
         model = build(name, spec)
         if not check:
             export(folder / f"{name}.gguf", name, spec, model)
-        data = oracle(name, spec, model, inputs)
+        data = oracle(name, spec, model, 50, kinds)
         store(folder / f"{name}.json", json.dumps(data, separators=(",", ":")) + "\n", check)
     store(folder / "t5-buckets.txt", buckets(), check)
 
@@ -216,6 +216,6 @@ if __name__ == "__main__":
     chosen = options.parse_args()
     if chosen.big:
         chosen.big.mkdir(parents=True, exist_ok=True)
-        main(BIG, chosen.big, 50)
+        main(BIG, chosen.big, [dict(num_beams=1), dict(num_beams=4)])
     else:
-        main(SMALL, HERE, 50, chosen.check)
+        main(SMALL, HERE, SEARCHES, chosen.check)

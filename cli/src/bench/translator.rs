@@ -80,8 +80,7 @@ fn measure(net: &EncDec, session: &mut Session, args: &BenchArgs) -> Outcome<[f6
         chosen.dedup();
         net.choose(chosen)
     });
-    let requests: Vec<Request<'_>> =
-        sentences.iter().map(|tokens| Request { tokens, limit: args.decode }).collect();
+    let requests: Vec<Request<'_>> = sentences.iter().map(|tokens| Request { tokens, limit: args.decode }).collect();
     let options = SearchOptions { beam: args.beam, cut_repeats: false, ..SearchOptions::default() };
     let mut seconds = [const { Vec::new() }; 2];
     for rep in 0..=args.reps {

@@ -49,7 +49,8 @@ pub fn tensors(shape: &Shape, mix: Mix) -> Vec<Planned> {
         values: Values::Given(vec![1.0; embedding]),
     };
     let mut tensors = Vec::new();
-    for (half, layers, attentions) in [("enc", layers, &["attn"][..]), ("dec", decoder_layers, &["attn", "cross_attn"])] {
+    for (half, layers, attentions) in [("enc", layers, &["attn"][..]), ("dec", decoder_layers, &["attn", "cross_attn"])]
+    {
         tensors.push(ones(format!("{half}.output_norm.weight")));
         tensors.push(Planned {
             name: format!("{half}.blk.0.attn_rel_b.weight"),
