@@ -2,6 +2,7 @@
 
 mod detector;
 mod operations;
+mod translator;
 
 use crate::{
     args::{BenchArgs, all_threads},
@@ -10,6 +11,7 @@ use crate::{
 };
 use pupil::{
     Model,
+    gguf::Gguf,
     kernels::Kernels,
     nets::{
         decoder::{Decoder, Logits, Session},
@@ -19,6 +21,7 @@ use pupil::{
 use serde_json::json;
 use std::{
     io::{self, Write},
+    path::Path,
     time::Instant,
 };
 
@@ -42,8 +45,12 @@ pub fn run(args: &BenchArgs) -> Outcome {
         }
         memory::reset_peak();
     }
-    if made.is_none() && args.model.as_deref().is_some_and(detector::is_one) {
-        return detector::run(args);
+    let path = args.model.as_deref().or(args.save.as_deref());
+    match (args.synthetic, path.filter(|_| made.is_none()).and_then(architecture).as_deref()) {
+        (None, Some("convnet")) => return detector::run(args),
+        (_, Some("t5")) => return translator::run(made, args),
+        (Some(synthetic), _) if synthetic.translates() => return translator::run(made, args),
+        _ => {}
     }
     let start = Instant::now();
     let model = match (made, args.model.as_ref().or(args.save.as_ref())) {
@@ -81,6 +88,11 @@ pub fn run(args: &BenchArgs) -> Outcome {
         out.flush()?;
     }
     Ok(())
+}
+
+/// What kind of network the file at `path` holds, if it can be opened.
+fn architecture(path: &Path) -> Option<String> {
+    Some(Gguf::open(path).ok()?.keys().str("general.architecture").ok()?.to_owned())
 }
 
 fn measure(decoder: &Decoder, threads: usize, opened_ms: f64, args: &BenchArgs) -> Outcome<Measured> {

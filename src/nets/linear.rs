@@ -137,8 +137,24 @@ pub fn multiply(compute: &mut Compute, parts: &[&Tensor], x: &Activations, out: 
     });
 }
 
-/// `out[t] = silu(gate · x[t]) × (up · x[t])`
-pub fn multiply_gated(compute: &mut Compute, gate: &Tensor, up: &Tensor, x: &Activations, out: &mut [f32]) {
+/// What a gated feed-forward layer does to its gate (Shazeer 2020).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// `x σ(x)`: SwiGLU.
+    Silu,
+    /// GELU in its approximation by tanh: GEGLU.
+    Gelu,
+}
+
+/// `out[t] = function(gate · x[t]) × (up · x[t])`
+pub fn multiply_gated(
+    compute: &mut Compute,
+    function: Gate,
+    gate: &Tensor,
+    up: &Tensor,
+    x: &Activations,
+    out: &mut [f32],
+) {
     let (team, shared) = compute.split();
     let (cuts, _) = cut(&[gate], x, shared.kernels, team.threads());
     team.blocks(out, gate.rows(), &[0, x.tokens], &cuts, |worker, _, _, mut block| {
@@ -149,8 +165,9 @@ pub fn multiply_gated(compute: &mut Compute, gate: &Tensor, up: &Tensor, x: &Act
         product(shared.kernels, gate, rows.clone(), x, gate_panel, result, |t, values| {
             block.row(t).copy_from_slice(values);
         });
-        product(shared.kernels, up, rows, x, up_panel, result, |t, values| {
-            shared.kernels.swiglu(block.row(t), values);
+        product(shared.kernels, up, rows, x, up_panel, result, |t, values| match function {
+            Gate::Silu => shared.kernels.swiglu(block.row(t), values),
+            Gate::Gelu => shared.kernels.geglu(block.row(t), values),
         });
     });
 }
@@ -164,9 +181,10 @@ fn cut(parts: &[&Tensor], x: &Activations, kernels: &Kernels, threads: usize) ->
     for (i, part) in parts.iter().enumerate() {
         let step = if x.width > 1 {
             kernels.panel_rows
-        } else if threads == 1 {
+        } else if threads == 1 && x.tokens == 1 {
             part.rows()
         } else {
+            // Small enough, too, that several tokens find the weights in the cache.
             let task_bytes = (bytes / (threads * 6)).clamp(TASK_BYTES.start, TASK_BYTES.end);
             (task_bytes / part.row_bytes()).next_multiple_of(4)
         };
