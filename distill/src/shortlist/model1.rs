@@ -100,8 +100,7 @@ pub(super) fn fit(pairs: &[Ids], vocab: usize, iterations: usize) -> Table {
 mod tests {
     use super::*;
 
-    /// The example of Koehn's *Statistical Machine Translation* (§4.2.2): das Haus, das Buch, ein Buch. The figures are
-    /// those of the book's algorithm without an empty token, which here is kept out by its own translation.
+    /// das Haus, das Buch, ein Buch (Koehn 2010, §4.2.2).
     #[test]
     fn rows_are_distributions_and_the_best_is_right() {
         let pairs = [(vec![0, 1], vec![0, 1]), (vec![0, 2], vec![0, 2]), (vec![3, 2], vec![3, 2])];
