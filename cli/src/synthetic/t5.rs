@@ -49,7 +49,8 @@ pub fn tensors(shape: &Shape, mix: Mix) -> Vec<Planned> {
         values: Values::Given(vec![1.0; embedding]),
     };
     let mut tensors = Vec::new();
-    for (half, layers, attentions) in [("enc", layers, &["attn"][..]), ("dec", decoder_layers, &["attn", "cross_attn"])] {
+    for (half, layers, attentions) in [("enc", layers, &["attn"][..]), ("dec", decoder_layers, &["attn", "cross_attn"])]
+    {
         tensors.push(ones(format!("{half}.output_norm.weight")));
         tensors.push(Planned {
             name: format!("{half}.blk.0.attn_rel_b.weight"),
@@ -59,7 +60,8 @@ pub fn tensors(shape: &Shape, mix: Mix) -> Vec<Planned> {
         });
         for layer in 0..layers {
             let mut matrix = |part: String, kind: &str, cols: usize, rows: usize| {
-                let (name, dtype) = (format!("{half}.blk.{layer}.{part}.weight"), mix.dtype(kind, layer, layers, cols).0);
+                let (name, dtype) =
+                    (format!("{half}.blk.{layer}.{part}.weight"), mix.dtype(kind, layer, layers, cols).0);
                 tensors.push(Planned { name, dtype, dims: vec![cols, rows], values: Values::Random });
             };
             for attention in attentions {
