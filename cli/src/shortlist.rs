@@ -41,7 +41,7 @@ pub fn run(args: &ShortlistArgs) -> Outcome {
         // A sentence with several translations is on one side with all of them.
         let mut hasher = DefaultHasher::new();
         ids.0.hash(&mut hasher);
-        if hasher.finish() % HELD_OUT == 0 {
+        if hasher.finish().is_multiple_of(HELD_OUT) {
             held_out.push(ids)
         } else {
             seen.push(ids)
