@@ -170,7 +170,7 @@ fn settings_that_gguf_cannot_express_are_refused() {
             "GPTNeoX",
             "`architectures` is 'GPTNeoX', expected LlamaForCausalLM",
         ),
-        ("qwen2", "config.json", "\"silu\"", "\"gelu\"", "`hidden_act` is \"gelu\", expected \"silu\""),
+        ("qwen2", "config.json", "\"silu\"", "\"gelu\"", "`hidden_act` is \"gelu\", expected silu"),
         (
             "qwen2",
             "config.json",
@@ -198,7 +198,13 @@ fn settings_that_gguf_cannot_express_are_refused() {
             "`lm_head.weight` is missing",
         ),
         ("llama", "config.json", "\"llama3\"", "\"longrope\"", "`rope_type` is 'longrope', expected default, linear"),
-        ("t5", "config.json", "\"relu\"", "\"gated-silu\"", "`feed_forward_proj` is 'gated-silu', expected relu or"),
+        (
+            "t5",
+            "config.json",
+            "proj\": \"relu\"",
+            "proj\": \"gated-silu\"",
+            "`feed_forward_proj` is 'gated-silu', expected relu or",
+        ),
         ("t5", "config.json", "max_distance\": 128", "max_distance\": 64", "max_distance` is 64, expected 128"),
         (
             "qwen2",
