@@ -61,7 +61,7 @@ fn a_shortlist_is_learned_and_used() {
     };
     assert_eq!((len("frequent"), len("offsets")), (2, 65));
     assert_eq!(written.tensors().len(), Gguf::open(&model).unwrap().tensors().len());
-    good(&["eval", "translate", "-m", arg(&out), "-d", arg(&pairs), "--limit", "3", "-t", "1", "--json"]);
+    good(&["eval", "translate", "--to", "de", "-m", arg(&out), "-d", arg(&pairs), "--limit", "3", "-t", "1", "--json"]);
     // Again, in place of the one that is there.
     good(&["shortlist", "-m", arg(&out), "-d", arg(&pairs), "-o", arg(&out), "--best", "3"]);
     let line = bad(&["shortlist", "-m", arg(&out), "-d", arg(&file("no-tab.tsv", b"one\n")), "-o", arg(&out)]);

@@ -27,6 +27,9 @@ use vocab::Vocabulary;
 /// Keys and their values, in the order of the file.
 type Keys = Vec<(String, OwnedValue)>;
 
+/// Tensors that have another type than was asked for, and why.
+type Fallbacks = Vec<(String, String)>;
+
 /// A file that is ready to be written.
 pub struct Converted {
     /// `general.architecture`

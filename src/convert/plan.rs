@@ -1,5 +1,6 @@
 //! What becomes of each tensor: its name, its type, and its values in small pieces.
 
+use super::Fallbacks;
 use super::checkpoint::{Checkpoint, Stored};
 use crate::error::{Error, Result};
 use crate::quant::{self, Mix};
@@ -13,7 +14,7 @@ pub(super) struct Plan {
     checkpoint: Checkpoint,
     mix: Mix,
     tensors: Vec<Planned>,
-    fallbacks: Vec<(String, String)>,
+    fallbacks: Fallbacks,
 }
 
 /// A tensor of the file to be.
@@ -123,7 +124,7 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Checkpoint::finish`].
-    pub(super) fn finish(self) -> Result<(Vec<Planned>, Vec<(String, String)>)> {
+    pub(super) fn finish(self) -> Result<(Vec<Planned>, Fallbacks)> {
         self.checkpoint.finish()?;
         Ok((self.tensors, self.fallbacks))
     }
