@@ -6,6 +6,7 @@ use crate::{
 };
 use clap::{ArgGroup, Args, Parser, Subcommand, error::ErrorKind};
 use pupil::{ChatOptions, TranslateOptions, nets::kv::CacheType, text::SamplerOptions};
+use pupil_distill::{eval::translate::Tokenize, shortlist};
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
@@ -33,13 +34,15 @@ pub enum Command {
     Detect(DetectArgs),
     /// Measure how good a model is
     Eval(EvalArgs),
+    /// Add a shortlist of words to a translator, from parallel text
+    Shortlist(ShortlistArgs),
     /// Show what a GGUF file holds
     Inspect(InspectArgs),
     /// Show the tokens of a text
     Tokenize(TokenizeArgs),
     /// Measure the speed of a model on this machine
     Bench(BenchArgs),
-    /// Make a detector's GGUF file out of an ONNX graph
+    /// Make a GGUF file out of a detector's ONNX graph or a language model's folder
     #[cfg(feature = "onnx")]
     Convert(ConvertArgs),
 }
@@ -278,6 +281,8 @@ pub struct EvalArgs {
 pub enum EvalWhat {
     /// COCO's mean average precision of a detector
     Detect(EvalDetectArgs),
+    /// BLEU and chrF of a translator, or of translations
+    Translate(EvalTranslateArgs),
 }
 
 /// `pupil eval detect`
@@ -316,6 +321,110 @@ pub struct EvalDetectArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `pupil eval translate`
+#[derive(Args)]
+#[command(after_help = "\
+With --output, translations that are there already are scored, and no model is needed. The scores are those of sacrebleu.")]
+pub struct EvalTranslateArgs {
+    /// The GGUF file of the translator
+    #[arg(short, long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Sentences and their translations: a file of lines with a tab between them
+    #[arg(short, long, value_name = "FILE.tsv", conflicts_with_all = ["source", "reference", "output"])]
+    pub data: Option<PathBuf>,
+    /// The sentences, one a line; needs --reference
+    #[arg(long, value_name = "FILE", requires = "reference")]
+    pub source: Option<PathBuf>,
+    /// Their translations, one a line
+    #[arg(long, value_name = "FILE")]
+    pub reference: Option<PathBuf>,
+    /// Score these translations, one a line, instead of a model's
+    #[arg(long, value_name = "FILE", requires = "reference", conflicts_with_all = ["model", "source"])]
+    pub output: Option<PathBuf>,
+    /// Look at the first N sentences only
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, usize::MAX))]
+    pub limit: Option<usize>,
+    /// How BLEU cuts words: 13a, intl, char or none
+    #[arg(long, value_name = "NAME", default_value = "13a")]
+    pub tokenize: Tokenize,
+    /// The language to translate from, e.g. en
+    #[arg(long, value_name = "LANGUAGE")]
+    pub from: Option<String>,
+    /// The language to translate to, e.g. de
+    #[arg(long, value_name = "LANGUAGE")]
+    pub to: Option<String>,
+    /// What to put before every sentence [default: what the file says]
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+    /// Hypotheses to follow at once; 1 always takes the likeliest token
+    #[arg(long, value_name = "N", default_value = "1", value_parser = |s: &str| number(s, 1, 64))]
+    pub beam: usize,
+    /// Sentences to translate together
+    #[arg(long, value_name = "N", default_value = "16", value_parser = |s: &str| number(s, 1, 1024))]
+    pub batch: usize,
+    /// Choose among all words, even if the file has a shortlist
+    #[arg(long)]
+    pub no_shortlist: bool,
+    /// Threads to compute with [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl EvalTranslateArgs {
+    /// The options of the translator.
+    pub fn options(&self) -> TranslateOptions {
+        TranslateOptions {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            prefix: self.prefix.clone(),
+            beam: self.beam,
+            batch: self.batch,
+            shortlist: !self.no_shortlist,
+            threads: self.threads.unwrap_or_else(all_threads),
+            ..TranslateOptions::default()
+        }
+    }
+}
+
+/// `pupil shortlist`
+#[derive(Args)]
+#[command(after_help = "\
+With a shortlist a translator looks only at the words that the sentence may need, which saves most of the work of a small \
+one. One sentence in fifty is not learned from, but tells how good the list is.")]
+pub struct ShortlistArgs {
+    /// The GGUF file of the translator
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Sentences and their translations: a file of lines with a tab between them
+    #[arg(short, long, value_name = "FILE.tsv")]
+    pub data: PathBuf,
+    /// The GGUF file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Translate from the second column to the first
+    #[arg(long)]
+    pub swap: bool,
+    /// Translations of each token, at most
+    #[arg(long, value_name = "N", default_value = "50", value_parser = |s: &str| number(s, 0, 10_000))]
+    pub best: usize,
+    /// Tokens that are always in the list: the most frequent ones
+    #[arg(long, value_name = "N", default_value = "100", value_parser = |s: &str| number(s, 0, 100_000))]
+    pub frequent: usize,
+    /// Learn from the first N pairs only
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, usize::MAX))]
+    pub limit: Option<usize>,
+}
+
+impl ShortlistArgs {
+    /// What the list is made of.
+    pub fn options(&self) -> shortlist::Options {
+        shortlist::Options { best: self.best, frequent: self.frequent, ..shortlist::Options::default() }
+    }
 }
 
 /// `pupil inspect`
@@ -408,10 +517,13 @@ pub struct BenchArgs {
 #[cfg(feature = "onnx")]
 #[derive(Args)]
 #[command(after_help = "\
-What is not said is as detectors of this head have it. The head is found in the shapes of the graph's outputs where \
-that is sure.")]
+A folder is a Hugging Face checkpoint (config.json, model.safetensors, tokenizer.json or a SentencePiece model) of a \
+Llama, Qwen2, Qwen3 or T5; of the options, only --output and --type are for it. \
+What is not said of a detector is as those of this head have it. The head is found in the shapes of the graph's outputs \
+where that is sure.")]
 pub struct ConvertArgs {
-    /// The ONNX file
+    /// The ONNX file, or the folder of a language model
+    #[arg(value_name = "FILE|FOLDER")]
     pub model: PathBuf,
     /// The GGUF file to write
     #[arg(short, long, value_name = "FILE")]
@@ -458,9 +570,10 @@ pub struct ConvertArgs {
     /// By how much boxes of a class may overlap, from 0 to 1
     #[arg(long, value_name = "P")]
     pub iou: Option<f32>,
-    /// How weights are stored: f32 or f16
-    #[arg(long = "type", value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16"])]
-    pub dtype: String,
+    /// How weights are stored: of a detector f32 or f16 [default: f32]; of a language model f32, f16, q8_0, q4_0 or
+    /// q4_k_m [default: q8_0]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub dtype: Option<String>,
 }
 
 #[cfg(feature = "onnx")]
@@ -468,6 +581,11 @@ impl ConvertArgs {
     /// The options of the conversion but for the classes.
     pub fn options(&self) -> Outcome<pupil::onnx::ConvertOptions> {
         use pupil::image::Fit;
+        let half = match self.dtype.as_deref() {
+            None | Some("f32") => false,
+            Some("f16") => true,
+            Some(_) => return Err(Failure::Message("--type of a detector: expected f32 or f16".into())),
+        };
         let fit = |how: &String| match how.as_str() {
             "stretch" => Fit::Stretch,
             how => Fit::Letterbox { centre: how == "letterbox-centre" },
@@ -482,7 +600,7 @@ impl ConvertArgs {
             std: self.std,
             confidence: self.conf,
             iou: self.iou,
-            half: self.dtype == "f16",
+            half,
         })
     }
 }

@@ -18,11 +18,12 @@ mod interrupt;
 mod memory;
 mod progress;
 mod prompt;
+mod shortlist;
 mod synthetic;
 mod tokenize;
 mod translate;
 
-use args::{Command, EvalArgs, EvalWhat, Pupil};
+use args::{Command, EvalArgs, Pupil};
 use clap::Parser;
 use failure::{Failure, Outcome};
 use std::process::ExitCode;
@@ -48,7 +49,8 @@ fn run(command: Command) -> Outcome {
         Command::Chat(args) => chat::run(&args),
         Command::Translate(args) => translate::run(&args),
         Command::Detect(args) => detect::run(&args),
-        Command::Eval(EvalArgs { what: EvalWhat::Detect(args) }) => eval::run(&args),
+        Command::Eval(EvalArgs { what }) => eval::run(&what),
+        Command::Shortlist(args) => shortlist::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -60,7 +60,8 @@ pub fn tensors(shape: &Shape, mix: Mix) -> Vec<Planned> {
         });
         for layer in 0..layers {
             let mut matrix = |part: String, kind: &str, cols: usize, rows: usize| {
-                let (name, dtype) = (format!("{half}.blk.{layer}.{part}.weight"), mix.dtype(kind, layer, layers, cols));
+                let (name, dtype) =
+                    (format!("{half}.blk.{layer}.{part}.weight"), mix.dtype(kind, layer, layers, cols).0);
                 tensors.push(Planned { name, dtype, dims: vec![cols, rows], values: Values::Random });
             };
             for attention in attentions {
@@ -77,7 +78,7 @@ pub fn tensors(shape: &Shape, mix: Mix) -> Vec<Planned> {
             }
         }
     }
-    let dtype = mix.dtype("output", 0, layers, embedding);
+    let (dtype, _) = mix.dtype("output", 0, layers, embedding);
     let dims = vec![embedding, vocab];
     tensors.push(Planned { name: "token_embd.weight".into(), dtype, dims, values: Values::Random });
     tensors

@@ -1,5 +1,6 @@
 //! `pupil eval detect`: mean average precision over a data set.
 
+use super::said;
 use crate::{
     args::{EvalDetectArgs, all_threads},
     failure::{Failure, Outcome},
@@ -91,10 +92,6 @@ fn evaluate(detector: &mut Detector, pictures: &[Item], classes: &Classes) -> Ou
         return Err(Failure::Message(format!("none of the {bad} pictures can be read")));
     }
     Ok((evaluation, bad))
-}
-
-fn said(error: pupil_distill::Error) -> Failure {
-    Failure::Message(error.to_string())
 }
 
 /// The classes that are scored, by their numbers in the model and in the data set.

@@ -1,0 +1,88 @@
+//! `convert` of a language model's folder, `shortlist`, and `eval translate`.
+
+mod common;
+
+use common::{arg, bad, file, good, place};
+use pupil::gguf::{Gguf, Value};
+use std::path::{Path, PathBuf};
+
+fn checkpoint(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/checkpoints").join(name)
+}
+
+/// The T5 among the checkpoints, converted for the test called `test`.
+fn t5(test: &str) -> PathBuf {
+    let out = place(&format!("{test}-t5.gguf"));
+    good(&["convert", arg(&checkpoint("t5")), "-o", arg(&out)]);
+    out
+}
+
+#[test]
+fn a_folder_becomes_a_file_that_runs() {
+    let out = place("checkpoint-llama.gguf");
+    let said = good(&["convert", arg(&checkpoint("llama")), "-o", arg(&out), "--type", "f32"]);
+    assert!(said.contains("model       llama\ntokenizer   byte-level BPE, 288 tokens\n"), "{said}");
+    good(&["chat", "-m", arg(&out), "--raw", "--temp", "0", "-n", "2", "the cat"]);
+    let said = good(&["convert", arg(&checkpoint("t5")), "-o", arg(&out)]);
+    assert!(said.contains("f16, as rows of 16 are no whole blocks of q8_0"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_with_a_folder_is_one_line() {
+    let out = place("checkpoint-bad.gguf");
+    let empty = place("checkpoint-empty");
+    std::fs::create_dir_all(&empty).unwrap();
+    let llama = checkpoint("llama");
+    for (args, expected) in [
+        (vec![arg(&empty)], "config.json: No such file"),
+        (vec![arg(&llama), "--type", "q9"], "--type of a language model: expected f32, f16, q8_0, q4_0, q4_k_m"),
+        (vec!["no-such.onnx", "--type", "q8_0"], "--type of a detector: expected f32 or f16"),
+    ] {
+        let args: Vec<&str> = ["convert"].into_iter().chain(args).chain(["-o", arg(&out)]).collect();
+        let line = bad(&args);
+        assert!(line.contains(expected), "{args:?}: {line}");
+        assert!(!out.exists());
+    }
+}
+
+#[test]
+fn a_shortlist_is_learned_and_used() {
+    let model = t5("shortlist");
+    let lines = "the cat sat\twhere is the mat\nthe mat\tthe station\n".repeat(20);
+    let pairs = file("shortlist.tsv", lines.as_bytes());
+    let out = place("shortlist-out.gguf");
+    let said =
+        good(&["shortlist", "-m", arg(&model), "-d", arg(&pairs), "-o", arg(&out), "--best", "3", "--frequent", "2"]);
+    assert!(said.contains("learned     from") && said.contains("2 always"), "{said}");
+    let written = Gguf::open(&out).unwrap();
+    let len = |key: &str| match written.keys().get(&format!("pupil.shortlist.{key}")) {
+        Some(Value::Array(array)) => array.len(),
+        other => panic!("{key}: {other:?}"),
+    };
+    assert_eq!((len("frequent"), len("offsets")), (2, 65));
+    assert_eq!(written.tensors().len(), Gguf::open(&model).unwrap().tensors().len());
+    good(&["eval", "translate", "--to", "de", "-m", arg(&out), "-d", arg(&pairs), "--limit", "3", "-t", "1", "--json"]);
+    // Again, in place of the one that is there.
+    good(&["shortlist", "-m", arg(&out), "-d", arg(&pairs), "-o", arg(&out), "--best", "3"]);
+    let line = bad(&["shortlist", "-m", arg(&out), "-d", arg(&file("no-tab.tsv", b"one\n")), "-o", arg(&out)]);
+    assert!(line.contains("line 1 has no tab, expected SOURCE<tab>TARGET"), "{line}");
+}
+
+#[test]
+fn translations_are_scored() {
+    let (output, reference) =
+        (file("score.out", b"The cat sat on a mat.\n"), file("score.ref", b"The cat sat on the mat.\n"));
+    let said = good(&["eval", "translate", "--output", arg(&output), "--reference", arg(&reference)]);
+    assert!(said.starts_with("BLEU        48.89"), "{said}");
+    let json = good(&["eval", "translate", "--output", arg(&output), "--reference", arg(&reference), "--json"]);
+    assert!(json.contains("\"sentences\":1"), "{json}");
+    for (args, expected) in [
+        (vec!["--output", arg(&output)], "--reference"),
+        (vec!["--reference", arg(&reference)], "which sentences?"),
+        (vec!["--data", arg(&output)], "line 1 has no tab"),
+        (vec!["--source", arg(&output), "--reference", arg(&reference)], "which model?"),
+    ] {
+        let line = bad(&[&["eval", "translate"][..], &args].concat());
+        assert!(line.contains(expected), "{line}");
+    }
+}
