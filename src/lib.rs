@@ -44,6 +44,8 @@
 
 pub mod bytes;
 pub mod calibrate;
+#[cfg(feature = "capi")]
+pub mod capi;
 mod chat;
 #[cfg(feature = "image")]
 pub mod detect;
