@@ -98,8 +98,8 @@ pub struct Answer {
 /// println!("\n{} tokens", answer.tokens);
 /// # Ok::<(), pupil::Error>(())
 /// ```
-pub struct Chat<'m> {
-    model: &'m Model,
+pub struct Chat {
+    model: Model,
     options: ChatOptions,
     session: Session,
     sampler: Sampler,
@@ -110,12 +110,12 @@ pub struct Chat<'m> {
     raw: Vec<u32>,
 }
 
-impl<'m> Chat<'m> {
+impl Chat {
     /// A new conversation.
     ///
     /// # Errors
     /// `Input` for options that make no sense.
-    pub fn new(model: &'m Model, options: ChatOptions) -> Result<Self> {
+    pub fn new(model: &Model, options: ChatOptions) -> Result<Self> {
         let trained = model.decoder().config.context;
         let context = options.context.unwrap_or(trained.min(4096));
         if context == 0 {
@@ -128,8 +128,15 @@ impl<'m> Chat<'m> {
         StopMatcher::new(options.stop.iter().cloned())?;
         let session = model.decoder().session(context, options.cache, options.threads)?;
         let sampler = Sampler::new(options.sampler.clone())?;
-        let mut chat =
-            Self { model, options, session, sampler, turns: Vec::new(), cached: Vec::new(), raw: Vec::new() };
+        let mut chat = Self {
+            model: model.clone(),
+            options,
+            session,
+            sampler,
+            turns: Vec::new(),
+            cached: Vec::new(),
+            raw: Vec::new(),
+        };
         chat.reset();
         Ok(chat)
     }
@@ -222,7 +229,8 @@ impl<'m> Chat<'m> {
         mut logits: Vec<f32>,
         listen: &mut impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Finish> {
-        let tokenizer = self.model.tokenizer();
+        let model = self.model.clone();
+        let tokenizer = model.tokenizer();
         let (mut decoder, mut stop) = (StreamDecoder::new(), StopMatcher::new(self.options.stop.iter().cloned())?);
         let mut say = |answer: &mut Answer, text: String| {
             answer.text.push_str(&text);

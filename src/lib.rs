@@ -45,6 +45,8 @@
 
 pub mod bytes;
 pub mod calibrate;
+#[cfg(feature = "capi")]
+pub mod capi;
 mod chat;
 #[cfg(feature = "convert")]
 pub mod convert;

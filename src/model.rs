@@ -11,8 +11,11 @@ use std::sync::Arc;
 /// A decoder-only language model: its weights where they are mapped, its tokenizer and its chat template.
 ///
 /// Opening takes milliseconds whatever the file's size; weights are read when they are first used. A model may serve
-/// any number of [`Chat`](crate::Chat)s.
-pub struct Model {
+/// any number of [`Chat`](crate::Chat)s; a clone is another handle of the same one.
+#[derive(Clone)]
+pub struct Model(Arc<Parts>);
+
+struct Parts {
     file: Gguf,
     decoder: Decoder,
     tokenizer: Tokenizer,
@@ -40,26 +43,26 @@ impl Model {
         let decoder = Decoder::load(&file)?;
         let tokenizer = Tokenizer::from_gguf(&file)?;
         let template = ChatTemplate::from_gguf(&file, &tokenizer)?;
-        Ok(Self { file, decoder, tokenizer, template })
+        Ok(Self(Arc::new(Parts { file, decoder, tokenizer, template })))
     }
 
     /// The file itself: keys and tensors.
     pub fn file(&self) -> &Gguf {
-        &self.file
+        &self.0.file
     }
 
     /// The network.
     pub fn decoder(&self) -> &Decoder {
-        &self.decoder
+        &self.0.decoder
     }
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        &self.0.tokenizer
     }
 
     /// The chat template: the file's own, or ChatML.
     pub fn template(&self) -> &ChatTemplate {
-        &self.template
+        &self.0.template
     }
 }

@@ -19,7 +19,7 @@ fn raw() -> ChatOptions {
     ChatOptions { raw: true, ..options() }
 }
 
-fn say(chat: &mut Chat<'_>, text: &str) -> Answer {
+fn say(chat: &mut Chat, text: &str) -> Answer {
     chat.say(text, |_| ControlFlow::Continue(())).unwrap()
 }
 

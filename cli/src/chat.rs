@@ -28,7 +28,7 @@ pub fn run(args: &ChatArgs) -> Outcome {
         eprintln!("loaded in {:.1} ms", 1000.0 * start.elapsed().as_secs_f64());
     }
     interrupt::install()?;
-    let turn = |talk: &mut Talk<'_>, text: &str| -> Outcome<Finish> {
+    let turn = |talk: &mut Talk, text: &str| -> Outcome<Finish> {
         let answer = talk.turn(text)?;
         if args.verbose {
             report(&answer);
@@ -63,14 +63,14 @@ fn finished(finish: Finish) -> Outcome {
 }
 
 /// A conversation whose answers go to stdout.
-pub struct Talk<'m> {
+pub struct Talk {
     /// The conversation.
-    pub chat: Chat<'m>,
+    pub chat: Chat,
     raw: bool,
     json: bool,
 }
 
-impl Talk<'_> {
+impl Talk {
     /// Says `text` and prints the answer as it comes, or as a JSON object when it is complete.
     pub fn turn(&mut self, text: &str) -> Outcome<Answer> {
         let mut out = Printer::new();

@@ -16,7 +16,7 @@ const HELP: &str = "\
 Ctrl-C stops an answer. Pasted text may have several lines. A space first lets a message begin with a /.";
 
 /// Reads what the user types and has `turn` answer it, until the user ends it.
-pub fn run<'m>(talk: &mut Talk<'m>, mut turn: impl FnMut(&mut Talk<'m>, &str) -> Outcome<Finish>) -> Outcome {
+pub fn run(talk: &mut Talk, mut turn: impl FnMut(&mut Talk, &str) -> Outcome<Finish>) -> Outcome {
     let failed = |error: ReadlineError| Failure::Message(format!("terminal: {error}"));
     let mut editor = DefaultEditor::with_config(Config::builder().auto_add_history(true).build()).map_err(failed)?;
     eprintln!("A conversation of up to {} tokens. /help says more.", talk.chat.context());

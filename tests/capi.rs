@@ -1,0 +1,138 @@
+//! The C library: its header is current, and the example programs, compiled as strict C, do what the Rust API does.
+
+#[path = "../cli/tests/common/lights.rs"]
+mod lights;
+
+use pupil::text::SamplerOptions;
+use pupil::{Chat, ChatOptions, Detector, Model};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::{env, fs};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_header_is_current() {
+    let config = cbindgen::Config::from_file(root().join("cross/cbindgen.toml")).unwrap();
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for file in ["mod.rs", "chat.rs", "detect.rs"] {
+        builder = builder.with_src(root().join("src/capi").join(file));
+    }
+    let mut made = Vec::new();
+    builder.generate().unwrap().write(&mut made);
+    let header = root().join("cross/include/pupil.h");
+    if env::var_os("UPDATE_HEADER").is_some() {
+        fs::write(&header, &made).unwrap();
+    }
+    let kept = fs::read(&header).unwrap_or_default();
+    assert!(
+        kept == made,
+        "cross/include/pupil.h is old; UPDATE_HEADER=1 cargo test --features capi --test capi writes it"
+    );
+}
+
+/// The folder of the C library, built once.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
+        let built = Command::new(env!("CARGO"))
+            .args(["rustc", "--package", "pupil", "--lib", "--features", "capi", "--crate-type", "staticlib"])
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        target.join("debug")
+    })
+}
+
+/// Compiles an example; `None`, with a line that says so, where there is no C compiler.
+fn example(name: &str, flags: &[&str]) -> Option<PathBuf> {
+    if Command::new("cc").arg("--version").output().is_err() {
+        println!("skipped: no C compiler");
+        return None;
+    }
+    let program = library().join(format!("{name}{}", flags.concat()));
+    let compiled = Command::new("cc")
+        .args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+        .args(flags)
+        .arg("-I")
+        .arg(root().join("cross/include"))
+        .arg(root().join(format!("cross/examples/{name}.c")))
+        .arg(library().join("libpupil.a"))
+        .args(["-lm", "-lpthread", "-ldl", "-o"])
+        .arg(&program)
+        .output()
+        .unwrap();
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    Some(program)
+}
+
+/// Runs an example bare, with AddressSanitizer and, where it is there, in valgrind; gives the first run's output.
+fn run(name: &str, args: &[&Path]) -> Option<Output> {
+    let plain = Command::new(example(name, &[])?).args(args).output().unwrap();
+    let sanitized = Command::new(example(name, &["-fsanitize=address"])?).args(args).output().unwrap();
+    assert_eq!(sanitized.stdout, plain.stdout, "{}", String::from_utf8_lossy(&sanitized.stderr));
+    assert_eq!(sanitized.status.code(), plain.status.code(), "{}", String::from_utf8_lossy(&sanitized.stderr));
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--quiet", "--leak-check=full", "--error-exitcode=99"]).arg(example(name, &[])?).args(args);
+    // It knows no instructions of 512 bits.
+    match valgrind.env("PUPIL_ISA", "portable").output() {
+        Ok(checked) => {
+            assert_eq!(checked.status.code(), plain.status.code(), "{}", String::from_utf8_lossy(&checked.stderr));
+        }
+        Err(_) => println!("skipped: no valgrind"),
+    }
+    Some(plain)
+}
+
+#[test]
+fn chat_answers_as_the_library_does() {
+    let file = root().join("tests/vectors/llama.gguf");
+    let Some(output) = run("chat", &[&file, Path::new("hello")]) else { return };
+    assert!(output.status.success(), "{output:?}");
+    let options = ChatOptions { max_tokens: Some(64), sampler: SamplerOptions::greedy(), ..Default::default() };
+    let mut chat = Chat::new(&Model::open(file).unwrap(), options).unwrap();
+    let answer = chat.say("hello", |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), answer.text);
+}
+
+#[test]
+fn detect_finds_what_the_library_finds() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (model, picture) = (folder.join("capi-lights.gguf"), folder.join("capi-lights.png"));
+    fs::write(&model, lights::file(&lights::spec())).unwrap();
+    lights::picture(64, 64, 8, &[(1, 2, [255; 3]), (5, 6, [255, 0, 0])]).save(&picture).unwrap();
+    let Some(output) = run("detect", &[&model, &picture]) else { return };
+    assert!(output.status.success(), "{output:?}");
+    let mut detector = Detector::open(model).unwrap();
+    let found = detector.detect(&pupil::Picture::open(picture).unwrap()).unwrap();
+    let lines: String = found
+        .iter()
+        .map(|found| {
+            let (class, rect) = (&detector.spec().classes[found.class], found.rect);
+            let (x0, y0, x1, y1) = (rect.x0, rect.y0, rect.x1, rect.y1);
+            format!("{:.2} {class} {x0:.0} {y0:.0} {x1:.0} {y1:.0}\n", found.score)
+        })
+        .collect();
+    assert_eq!(found.len(), 2);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), lines);
+}
+
+#[test]
+fn what_goes_wrong_is_said_in_one_line() {
+    for (name, expected) in
+        [("chat", "chat: cannot open the model: none.gguf: "), ("detect", "detect: cannot open the ")]
+    {
+        let Some(output) = run(name, &[Path::new("none.gguf"), Path::new("x")]) else { return };
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(message.starts_with(expected) && message.lines().count() == 1, "{message}");
+    }
+}
