@@ -27,6 +27,8 @@
 //!
 //! 3. `student`: trainable twins of the runtime's networks.
 //! 4. `loss`: what they are trained to make small.
+//! 5. `nn`: the operations that students are made of, with their gradients.
+//! 6. `optimizer`: the step from gradients to better weights.
 
 #[cfg(feature = "train")]
 pub mod batch;
@@ -35,6 +37,10 @@ mod error;
 pub mod eval;
 #[cfg(feature = "train")]
 pub mod loss;
+#[cfg(feature = "train")]
+pub mod nn;
+#[cfg(feature = "train")]
+pub mod optimizer;
 #[cfg(feature = "train")]
 pub mod student;
 
