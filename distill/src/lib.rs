@@ -34,6 +34,8 @@ pub mod data;
 mod error;
 pub mod eval;
 #[cfg(feature = "train")]
+pub mod labels;
+#[cfg(feature = "train")]
 pub mod loss;
 #[cfg(feature = "train")]
 pub mod student;
