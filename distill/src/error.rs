@@ -68,3 +68,15 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(feature = "train")]
+impl From<pupil::Error> for Error {
+    fn from(error: pupil::Error) -> Self {
+        let kind = match error.kind() {
+            pupil::ErrorKind::Io => ErrorKind::Io,
+            pupil::ErrorKind::Input | pupil::ErrorKind::ContextFull => ErrorKind::Input,
+            _ => ErrorKind::Format,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

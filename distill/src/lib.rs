@@ -37,5 +37,7 @@ pub mod eval;
 pub mod loss;
 #[cfg(feature = "train")]
 pub mod student;
+#[cfg(feature = "train")]
+pub mod tokenizer;
 
 pub use error::{Error, ErrorKind, Result};
