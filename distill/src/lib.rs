@@ -36,8 +36,12 @@ pub mod eval;
 #[cfg(feature = "train")]
 pub mod loss;
 #[cfg(feature = "train")]
+pub mod recipe;
+#[cfg(feature = "train")]
 pub mod student;
 #[cfg(feature = "train")]
 pub mod tokenizer;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
