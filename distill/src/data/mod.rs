@@ -1,3 +1,4 @@
 //! What students learn from and are measured on.
 
 pub mod detect;
+pub mod text;
