@@ -46,6 +46,8 @@
 pub mod bytes;
 pub mod calibrate;
 mod chat;
+#[cfg(feature = "convert")]
+pub mod convert;
 #[cfg(feature = "image")]
 pub mod detect;
 mod error;
