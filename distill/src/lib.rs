@@ -23,12 +23,14 @@
 //! 1. [`data`]: what students learn from and are measured on.
 //! 2. [`eval`]: how good a student is.
 //!
+//! 3. [`shortlist`]: which tokens a translation may have.
+//!
 //! And with the feature `train`:
 //!
-//! 3. `student`: trainable twins of the runtime's networks.
-//! 4. `loss`: what they are trained to make small.
-//! 5. `nn`: the operations that students are made of, with their gradients.
-//! 6. `optimizer`: the step from gradients to better weights.
+//! 4. `student`: trainable twins of the runtime's networks.
+//! 5. `loss`: what they are trained to make small.
+//! 6. `nn`: the operations that students are made of, with their gradients.
+//! 7. `optimizer`: the step from gradients to better weights.
 
 #[cfg(feature = "train")]
 pub mod batch;
@@ -36,12 +38,21 @@ pub mod data;
 mod error;
 pub mod eval;
 #[cfg(feature = "train")]
+pub mod labels;
+#[cfg(feature = "train")]
 pub mod loss;
+pub mod shortlist;
+#[cfg(feature = "train")]
+pub mod recipe;
 #[cfg(feature = "train")]
 pub mod nn;
 #[cfg(feature = "train")]
 pub mod optimizer;
 #[cfg(feature = "train")]
 pub mod student;
+#[cfg(feature = "train")]
+pub mod tokenizer;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
