@@ -68,3 +68,23 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(feature = "train")]
+impl From<pupil::Error> for Error {
+    fn from(error: pupil::Error) -> Self {
+        let kind = match error.kind() {
+            pupil::ErrorKind::Io => ErrorKind::Io,
+            pupil::ErrorKind::Input | pupil::ErrorKind::ContextFull => ErrorKind::Input,
+            _ => ErrorKind::Format,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// Tensors that do not fit each other, or no memory for one.
+#[cfg(feature = "train")]
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::input(error.to_string())
+    }
+}

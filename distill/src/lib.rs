@@ -29,6 +29,9 @@
 //!
 //! 4. `student`: trainable twins of the runtime's networks.
 //! 5. `loss`: what they are trained to make small.
+//! 6. `nn`: the operations that students are made of, with their gradients.
+//! 7. `optimizer`: the step from gradients to better weights.
+//! 8. `export`: the file that the runtime maps.
 
 #[cfg(feature = "train")]
 pub mod batch;
@@ -36,9 +39,23 @@ pub mod data;
 mod error;
 pub mod eval;
 #[cfg(feature = "train")]
+pub mod export;
+#[cfg(feature = "train")]
+pub mod labels;
+#[cfg(feature = "train")]
 pub mod loss;
+#[cfg(feature = "train")]
+pub mod nn;
+#[cfg(feature = "train")]
+pub mod optimizer;
+#[cfg(feature = "train")]
+pub mod recipe;
 pub mod shortlist;
 #[cfg(feature = "train")]
 pub mod student;
+#[cfg(feature = "train")]
+pub mod tokenizer;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};

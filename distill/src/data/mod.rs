@@ -2,3 +2,4 @@
 
 pub mod detect;
 pub mod parallel;
+pub mod text;

@@ -1,0 +1,601 @@
+//! A student's whole training in one TOML file.
+//!
+//! ```toml
+//! kind = "translate"            # or "chat"
+//!
+//! [student]                     # the network's shape, as its module says
+//! embedding = 192
+//!
+//! [tokenizer]
+//! train = "unigram"             # or "bpe"; or instead of both keys: file = "teacher.gguf"
+//! size = 6000
+//!
+//! [data]
+//! files = ["deu.tsv"]           # relative to this file, or to --data-root
+//! test = 2000                   # distinct sources that are held out, see `data::text::split`
+//!
+//! [teacher]                     # none: the student learns from the text alone
+//! gguf = "en-de-teacher.gguf"   # or checkpoint, or labels
+//!
+//! [loss]
+//! alpha = 0.5                   # the part of the text; or { from = 0.9, to = 0.1 }
+//! temperature = 2.0
+//!
+//! [train]
+//! steps = 20000
+//! learning_rate = 1e-3
+//!
+//! [output]
+//! file = "en-de.gguf"
+//! type = "q8_0"
+//! ```
+//!
+//! Everything else has a default. All of it is checked before anything is trained.
+
+use crate::{
+    data::text::{Kind, split::HeldOut},
+    error::{Error, Result},
+    loss::Divergence,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A student's training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What the student is for.
+    pub kind: Kind,
+    /// The network's shape.
+    pub student: toml::Table,
+    /// Its vocabulary.
+    pub tokenizer: TokenizerRecipe,
+    /// What it learns from.
+    pub data: DataRecipe,
+    /// Who teaches it, besides the text.
+    #[serde(default)]
+    pub teacher: TeacherRecipe,
+    /// What is made small.
+    #[serde(default)]
+    pub loss: LossRecipe,
+    /// How.
+    pub train: TrainRecipe,
+    /// After that, the student writes and the teacher scores what it wrote.
+    pub on_policy: Option<OnPolicyRecipe>,
+    /// At last, it learns with its weights rounded as they will be.
+    pub quantize: Option<QuantizeRecipe>,
+    /// What comes out.
+    pub output: OutputRecipe,
+}
+
+/// `[tokenizer]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerRecipe {
+    /// How a vocabulary is learned from the text.
+    pub train: Option<Learner>,
+    /// Tokens of the learned vocabulary.
+    pub size: Option<usize>,
+    /// A GGUF file whose vocabulary is taken as it is.
+    pub file: Option<PathBuf>,
+}
+
+/// How a vocabulary is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Learner {
+    Bpe,
+    Unigram,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecipe {
+    /// Text; a part of it is held out.
+    pub files: Vec<PathBuf>,
+    /// Text that is only trained on, such as what a teacher wrote; what has a source that is held out is left out.
+    #[serde(default)]
+    pub extra: Vec<PathBuf>,
+    /// Trains on `extra` alone.
+    #[serde(default)]
+    pub only_extra: bool,
+    /// Distinct sources for testing.
+    #[serde(default)]
+    pub test: usize,
+    /// Distinct sources for choosing among states of the student.
+    #[serde(default = "defaults::validation")]
+    pub validation: usize,
+    /// The longest example, in tokens of each language.
+    #[serde(default = "defaults::max_tokens")]
+    pub max_tokens: usize,
+    /// How many times longer than its source a translation may be, and the other way round.
+    #[serde(default = "defaults::max_ratio")]
+    pub max_ratio: f64,
+    /// Trains on this many items only; a sample of all.
+    pub limit: Option<usize>,
+}
+
+/// `[teacher]`: one of them, or none.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherRecipe {
+    /// A GGUF file, run by the runtime.
+    pub gguf: Option<PathBuf>,
+    /// A GGUF file of one of our students, run as it was trained.
+    pub checkpoint: Option<PathBuf>,
+    /// A label store.
+    pub labels: Option<PathBuf>,
+}
+
+/// `[loss]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossRecipe {
+    /// The part of cross-entropy with the text; the rest is the teacher's.
+    pub alpha: Alpha,
+    /// How the teacher's part is measured.
+    pub divergence: DivergenceRecipe,
+    /// Temperature of the teacher's part.
+    pub temperature: f64,
+    /// How much of each label is spread over the vocabulary.
+    pub label_smoothing: f64,
+}
+
+impl Default for LossRecipe {
+    fn default() -> Self {
+        Self {
+            alpha: Alpha::Fixed(0.5),
+            divergence: DivergenceRecipe::ForwardKl,
+            temperature: 2.0,
+            label_smoothing: 0.0,
+        }
+    }
+}
+
+/// A number from 0 to 1, or one that changes during the training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields, expecting = "expected a number, or { from = a number, to = a number }")]
+#[allow(missing_docs)]
+pub enum Alpha {
+    Fixed(f64),
+    /// Half a cosine wave from the first step to the last.
+    Cosine {
+        from: f64,
+        to: f64,
+    },
+}
+
+/// [`Divergence`] as recipes spell it: `"forward-kl"`, `"reverse-kl"`, `{ jensen-shannon = 0.5 }`,
+/// `{ skewed-forward-kl = 0.1 }`, `{ skewed-reverse-kl = 0.9 }`, `"total-variation"`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum DivergenceRecipe {
+    ForwardKl,
+    ReverseKl,
+    JensenShannon(f64),
+    SkewedForwardKl(f64),
+    SkewedReverseKl(f64),
+    TotalVariation,
+}
+
+impl From<DivergenceRecipe> for Divergence {
+    fn from(recipe: DivergenceRecipe) -> Self {
+        match recipe {
+            DivergenceRecipe::ForwardKl => Self::ForwardKl,
+            DivergenceRecipe::ReverseKl => Self::ReverseKl,
+            DivergenceRecipe::JensenShannon(beta) => Self::JensenShannon(beta),
+            DivergenceRecipe::SkewedForwardKl(lambda) => Self::SkewedForwardKl(lambda),
+            DivergenceRecipe::SkewedReverseKl(lambda) => Self::SkewedReverseKl(lambda),
+            DivergenceRecipe::TotalVariation => Self::TotalVariation,
+        }
+    }
+}
+
+/// `[train]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainRecipe {
+    /// Changes of the weights. Or `epochs`.
+    pub steps: Option<u64>,
+    /// How often all of the text is gone through.
+    pub epochs: Option<f64>,
+    /// Tokens of a batch, padding included.
+    #[serde(default = "defaults::batch_tokens")]
+    pub batch_tokens: usize,
+    /// Batches whose gradients are added up for one step.
+    #[serde(default = "defaults::one")]
+    pub accumulate: usize,
+    /// The highest rate.
+    pub learning_rate: f64,
+    /// Steps in which the rate rises from 0.
+    #[serde(default)]
+    pub warmup: u64,
+    /// What part of the highest rate is left at the end of the cosine.
+    #[serde(default = "defaults::floor")]
+    pub floor: f64,
+    /// AdamW's decay, of matrices only.
+    #[serde(default = "defaults::weight_decay")]
+    pub weight_decay: f64,
+    /// The largest norm of the gradient; 0 is any.
+    #[serde(default = "defaults::clip")]
+    pub clip: f64,
+    /// How many activations are dropped.
+    #[serde(default)]
+    pub dropout: f32,
+    /// Decay of the average of the weights that is kept; 0 keeps the weights themselves.
+    #[serde(default = "defaults::ema")]
+    pub ema: f64,
+    /// Steps between measurements.
+    #[serde(default = "defaults::eval_every")]
+    pub eval_every: u64,
+    /// Sentences or dialogues of the validation part that the student writes at each measurement; 0 measures the loss only.
+    #[serde(default = "defaults::eval_items")]
+    pub eval_items: usize,
+    /// Measurements without a better one after which the training ends; 0 never.
+    #[serde(default)]
+    pub patience: u64,
+    /// Decides the first weights, the order of the text and what is dropped.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// `[on_policy]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnPolicyRecipe {
+    /// Changes of the weights.
+    pub steps: u64,
+    /// The highest rate.
+    pub learning_rate: f64,
+    /// How the student's distribution is measured on what it wrote.
+    #[serde(default = "defaults::on_policy_divergence")]
+    pub divergence: DivergenceRecipe,
+    /// Steps between rounds of writing.
+    #[serde(default = "defaults::refresh")]
+    pub refresh: u64,
+    /// What the student writes in a round.
+    #[serde(default = "defaults::items")]
+    pub items: usize,
+    /// How much of what it wrote is kept; the oldest goes first.
+    #[serde(default = "defaults::replay")]
+    pub replay: usize,
+    /// The part of the batches that are what the student wrote; the others are the text.
+    #[serde(default = "defaults::fraction")]
+    pub fraction: f64,
+    /// Temperature at which the student writes.
+    #[serde(default = "defaults::temperature")]
+    pub temperature: f32,
+    /// Tokens of an answer, at most.
+    #[serde(default = "defaults::max_new_tokens")]
+    pub max_new_tokens: usize,
+}
+
+/// `[quantize]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuantizeRecipe {
+    /// Changes of the weights.
+    pub steps: u64,
+    /// The highest rate.
+    pub learning_rate: f64,
+}
+
+/// `[output]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputRecipe {
+    /// The student's file.
+    pub file: PathBuf,
+    /// How its matrices are stored.
+    #[serde(default = "defaults::q8_0", rename = "type")]
+    pub dtype: String,
+    /// The student's name.
+    pub name: Option<String>,
+    /// Its licence.
+    pub license: Option<String>,
+    /// What it was trained on, in words.
+    pub data: Option<String>,
+}
+
+mod defaults {
+    use super::DivergenceRecipe;
+
+    macro_rules! defaults {
+        ($($name:ident: $type:ty = $value:expr;)*) => {$(
+            pub fn $name() -> $type {
+                $value
+            }
+        )*};
+    }
+
+    defaults! {
+        validation: usize = 500;
+        max_tokens: usize = 128;
+        max_ratio: f64 = 3.0;
+        batch_tokens: usize = 4096;
+        one: usize = 1;
+        floor: f64 = 0.05;
+        weight_decay: f64 = 0.01;
+        clip: f64 = 1.0;
+        ema: f64 = 0.999;
+        eval_every: u64 = 500;
+        eval_items: usize = 100;
+        on_policy_divergence: DivergenceRecipe = DivergenceRecipe::SkewedReverseKl(0.9);
+        refresh: u64 = 100;
+        items: usize = 512;
+        replay: usize = 4096;
+        fraction: f64 = 0.5;
+        temperature: f32 = 1.0;
+        max_new_tokens: usize = 64;
+        q8_0: String = "q8_0".into();
+    }
+}
+
+impl Recipe {
+    /// Reads a recipe. Files of `[data]` are relative to `data_root` if there is one; all others, and those without, to
+    /// the recipe.
+    ///
+    /// # Errors
+    /// `Io` if it cannot be read; `Format` if it is not TOML or has an unknown key or a value of another type; `Input`
+    /// for values that make no sense and for files that are not there.
+    pub fn open(path: &Path, data_root: Option<&Path>) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
+        let recipe = Self::parse(&text).and_then(|mut recipe| {
+            recipe.place(path.parent().unwrap_or(Path::new("")), data_root);
+            recipe.check()?;
+            recipe.check_files()?;
+            Ok(recipe)
+        });
+        recipe.map_err(|error| error.at(path.display()))
+    }
+
+    /// Reads the text of a recipe.
+    fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            let at = error.span().map(|span| span.start.min(text.len()));
+            let place = at.map_or(String::new(), |at| {
+                let line = text.get(..at).unwrap_or(text).matches('\n').count();
+                let source = text.lines().nth(line).unwrap_or_default().trim();
+                format!("line {} `{source}`: ", line + 1)
+            });
+            Error::format(format!("{place}{}", error.message().replace('\n', ", ")))
+        })
+    }
+
+    /// Makes paths relative to where we are.
+    fn place(&mut self, folder: &Path, data_root: Option<&Path>) {
+        let data = data_root.unwrap_or(folder);
+        self.data.files.iter_mut().for_each(|file| *file = data.join(&*file));
+        let TeacherRecipe { gguf, checkpoint, labels } = &mut self.teacher;
+        let others = [&mut self.tokenizer.file, gguf, checkpoint, labels].into_iter().flatten();
+        others.chain(&mut self.data.extra).chain([&mut self.output.file]).for_each(|file| *file = folder.join(&*file));
+    }
+
+    /// Refuses what makes no sense, whatever the files hold.
+    fn check(&self) -> Result<()> {
+        let Self { tokenizer, data, loss, train, on_policy, quantize, output, .. } = self;
+        match tokenizer {
+            TokenizerRecipe { train: Some(_), size: Some(size), file: None } => {
+                within("tokenizer.size", *size as f64, 16.0, f64::from(1 << 20))?;
+            }
+            TokenizerRecipe { train: None, size: None, file: Some(_) } => {}
+            _ => return Err(Error::input("[tokenizer] takes train and size, or file; expected one of both")),
+        }
+        if self.kind == Kind::Chat && tokenizer.train == Some(Learner::Unigram) {
+            return Err(Error::input("tokenizer.train is \"unigram\", expected \"bpe\" for kind \"chat\""));
+        }
+        if self.kind == Kind::Translate && tokenizer.train == Some(Learner::Bpe) {
+            return Err(Error::input("tokenizer.train is \"bpe\", expected \"unigram\" for kind \"translate\""));
+        }
+        if data.files.is_empty() {
+            return Err(Error::input("data.files is empty, expected files"));
+        }
+        if data.only_extra && data.extra.is_empty() {
+            return Err(Error::input("data.only_extra is set but data.extra is empty, expected files"));
+        }
+        within("data.max_tokens", data.max_tokens as f64, 8.0, f64::from(1 << 16))?;
+        within("data.max_ratio", data.max_ratio, 1.0, f64::INFINITY)?;
+        within("data.limit", data.limit.map_or(1.0, |limit| limit as f64), 1.0, f64::INFINITY)?;
+
+        let TeacherRecipe { gguf, checkpoint, labels } = &self.teacher;
+        if [gguf, checkpoint, labels].into_iter().flatten().count() > 1 {
+            return Err(Error::input("[teacher] names several, expected one of gguf, checkpoint, labels"));
+        }
+        match loss.alpha {
+            Alpha::Fixed(alpha) => within("loss.alpha", alpha, 0.0, 1.0)?,
+            Alpha::Cosine { from, to } => {
+                within("loss.alpha.from", from, 0.0, 1.0)?;
+                within("loss.alpha.to", to, 0.0, 1.0)?;
+            }
+        }
+        loss.divergence.check("loss.divergence")?;
+        above_zero("loss.temperature", loss.temperature)?;
+        within("loss.label_smoothing", loss.label_smoothing, 0.0, 0.9)?;
+
+        match (train.steps, train.epochs) {
+            (Some(steps), None) => within("train.steps", steps as f64, 1.0, 1e9)?,
+            (None, Some(epochs)) => above_zero("train.epochs", epochs)?,
+            _ => return Err(Error::input("[train] takes steps or epochs, expected one of both")),
+        }
+        within("train.batch_tokens", train.batch_tokens as f64, 16.0, f64::from(1 << 24))?;
+        within("train.accumulate", train.accumulate as f64, 1.0, 1e6)?;
+        above_zero("train.learning_rate", train.learning_rate)?;
+        within("train.floor", train.floor, 0.0, 1.0)?;
+        within("train.weight_decay", train.weight_decay, 0.0, 1.0)?;
+        within("train.clip", train.clip, 0.0, f64::INFINITY)?;
+        within("train.dropout", f64::from(train.dropout), 0.0, 0.9)?;
+        within("train.ema", train.ema, 0.0, 0.999_999)?;
+        within("train.eval_every", train.eval_every as f64, 1.0, 1e9)?;
+
+        if let Some(on_policy) = on_policy {
+            if gguf.is_none() && checkpoint.is_none() {
+                return Err(Error::input(
+                    "[on_policy] needs a teacher that scores, expected teacher.gguf or teacher.checkpoint",
+                ));
+            }
+            above_zero("on_policy.learning_rate", on_policy.learning_rate)?;
+            on_policy.divergence.check("on_policy.divergence")?;
+            within("on_policy.refresh", on_policy.refresh as f64, 1.0, 1e9)?;
+            within("on_policy.items", on_policy.items as f64, 1.0, 1e6)?;
+            within("on_policy.replay", on_policy.replay as f64, on_policy.items as f64, 1e7)?;
+            within("on_policy.fraction", on_policy.fraction, 0.0, 1.0)?;
+            within("on_policy.temperature", f64::from(on_policy.temperature), 0.0, 10.0)?;
+            within("on_policy.max_new_tokens", on_policy.max_new_tokens as f64, 1.0, data.max_tokens as f64)?;
+        }
+        if let Some(quantize) = quantize {
+            above_zero("quantize.learning_rate", quantize.learning_rate)?;
+        }
+        const TYPES: [&str; 5] = ["f32", "f16", "q8_0", "q4_0", "q4_k"];
+        if !TYPES.contains(&output.dtype.as_str()) {
+            let (found, expected) = (&output.dtype, TYPES.join(", "));
+            return Err(Error::input(format!("output.type is \"{found}\", expected one of {expected}")));
+        }
+        Ok(())
+    }
+
+    /// Refuses files that are not there.
+    fn check_files(&self) -> Result<()> {
+        let TeacherRecipe { gguf, checkpoint, labels } = &self.teacher;
+        let named = [
+            ("tokenizer.file", &self.tokenizer.file),
+            ("teacher.gguf", gguf),
+            ("teacher.checkpoint", checkpoint),
+            ("teacher.labels", labels),
+        ];
+        let named = named.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?)));
+        let data = self.data.files.iter().map(|file| ("data.files", file));
+        let extra = self.data.extra.iter().map(|file| ("data.extra", file));
+        for (key, file) in named.chain(data).chain(extra) {
+            if !file.exists() {
+                return Err(Error::input(format!("{key}: {} is not there, expected a file", file.display())));
+            }
+        }
+        let folder = self.output.file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        match folder {
+            Some(folder) if !folder.is_dir() => {
+                Err(Error::input(format!("output.file: {} is not there, expected a folder", folder.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How much is held out.
+    pub fn held_out(&self) -> HeldOut {
+        HeldOut { test: self.data.test, validation: self.data.validation }
+    }
+
+    /// Whether anyone teaches.
+    pub fn has_teacher(&self) -> bool {
+        let TeacherRecipe { gguf, checkpoint, labels } = &self.teacher;
+        [gguf, checkpoint, labels].into_iter().flatten().next().is_some()
+    }
+}
+
+impl DivergenceRecipe {
+    fn check(self, key: &str) -> Result<()> {
+        match self {
+            Self::ForwardKl | Self::ReverseKl | Self::TotalVariation => Ok(()),
+            Self::JensenShannon(x) | Self::SkewedForwardKl(x) | Self::SkewedReverseKl(x) => match x > 0.0 && x < 1.0 {
+                true => Ok(()),
+                false => Err(Error::input(format!("{key} has {x}, expected a number between 0 and 1"))),
+            },
+        }
+    }
+}
+
+fn within(key: &str, value: f64, min: f64, max: f64) -> Result<()> {
+    match (min..=max).contains(&value) {
+        true => Ok(()),
+        false if max == f64::INFINITY => Err(Error::input(format!("{key} is {value}, expected at least {min}"))),
+        false => Err(Error::input(format!("{key} is {value}, expected {min} to {max}"))),
+    }
+}
+
+fn above_zero(key: &str, value: f64) -> Result<()> {
+    match value > 0.0 && value.is_finite() {
+        true => Ok(()),
+        false => Err(Error::input(format!("{key} is {value}, expected a number above 0"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECIPE: &str = r#"
+kind = "translate"
+[student]
+embedding = 64
+[tokenizer]
+train = "unigram"
+size = 500
+[data]
+files = ["Cargo.toml"]
+[loss]
+alpha = { from = 0.9, to = 0.1 }
+divergence = { skewed-reverse-kl = 0.9 }
+temperature = 2.0
+[train]
+steps = 100
+learning_rate = 1e-3
+[output]
+file = "out.gguf"
+"#;
+
+    fn parse(text: &str) -> Result<Recipe> {
+        let mut recipe = Recipe::parse(text)?;
+        recipe.place(Path::new(env!("CARGO_MANIFEST_DIR")), None);
+        recipe.check()?;
+        recipe.check_files()?;
+        Ok(recipe)
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let recipe = parse(RECIPE).unwrap();
+        assert_eq!((recipe.data.validation, recipe.train.clip, recipe.output.dtype.as_str()), (500, 1.0, "q8_0"));
+        assert_eq!(recipe.loss.alpha, Alpha::Cosine { from: 0.9, to: 0.1 });
+        assert_eq!(Divergence::from(recipe.loss.divergence), Divergence::SkewedReverseKl(0.9));
+        assert!(!recipe.has_teacher());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_key() {
+        for (from, to, expected) in [
+            (
+                "temperature = 2.0",
+                "temprature = 2.0",
+                "line 13 `temprature = 2.0`: unknown field `temprature`, expected",
+            ),
+            ("temperature = 2.0", "temperature = \"hot\"", "line 13 `temperature = \"hot\"`: invalid type"),
+            ("temperature = 2.0", "temperature = 0.0", "loss.temperature is 0, expected a number above 0"),
+            ("temperature = 2.0", "temperature = nan", "loss.temperature is NaN, expected a number above 0"),
+            ("from = 0.9", "from = 1.1", "loss.alpha.from is 1.1, expected 0 to 1"),
+            ("{ from = 0.9, to = 0.1 }", "-0.1", "loss.alpha is -0.1, expected 0 to 1"),
+            ("{ from = 0.9, to = 0.1 }", "\"x\"", "expected a number, or { from = a number, to = a number }"),
+            ("{ skewed-reverse-kl = 0.9 }", "{ skewed-reverse-kl = 1.0 }", "loss.divergence has 1, expected"),
+            ("{ skewed-reverse-kl = 0.9 }", "\"kl\"", "unknown variant `kl`"),
+            ("Cargo.toml", "missing.tsv", "missing.tsv is not there, expected a file"),
+            ("steps = 100", "", "[train] takes steps or epochs"),
+            ("steps = 100", "steps = 100\nepochs = 2.0", "[train] takes steps or epochs"),
+            ("size = 500", "size = 500\nfile = \"x.gguf\"", "[tokenizer] takes train and size, or file"),
+            ("\"unigram\"", "\"bpe\"", "expected \"unigram\" for kind \"translate\""),
+            ("out.gguf\"", "out.gguf\"\ntype = \"q3\"", "output.type is \"q3\", expected one of f32"),
+            ("\"out.gguf\"", "\"no/such/out.gguf\"", "no/such is not there, expected a folder"),
+            ("[output]", "[teacher]\ngguf = \"a\"\nlabels = \"b\"\n[output]", "[teacher] names several"),
+            ("[output]", "[on_policy]\nsteps = 5\nlearning_rate = 1e-4\n[output]", "[on_policy] needs a teacher"),
+            ("[student]", "[student", "line 3"),
+        ] {
+            let text = RECIPE.replacen(from, to, 1);
+            assert_ne!(text, RECIPE, "{from}");
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{to}: {error}");
+        }
+    }
+}

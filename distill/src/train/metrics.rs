@@ -1,0 +1,121 @@
+//! What was measured during a training, as a JSON object on each line of a file.
+
+use super::checkpoint::replace;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// A line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// Steps that were done.
+    pub step: u64,
+    /// The part of the training.
+    pub phase: String,
+    /// Times all of the text was gone through.
+    pub epoch: u64,
+    /// Mean loss a token since the last record.
+    pub loss: f64,
+    /// The learning rate.
+    pub rate: f64,
+    /// Tokens a second, padding not included.
+    pub speed: f64,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// Norm of the last gradient, before clipping.
+    pub norm: f64,
+    /// If measured: cross-entropy a token on the validation part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<f64>,
+    /// If measured: how good what the student writes is, from 0 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+}
+
+/// The file of records.
+pub struct Metrics {
+    path: PathBuf,
+    records: Vec<Record>,
+}
+
+impl Metrics {
+    /// Opens the records of a training that goes on after `step` steps; later ones are forgotten.
+    ///
+    /// # Errors
+    /// `Io` if the file cannot be read or written, `Format` if it is something else.
+    pub fn open(path: &Path, step: u64) -> Result<Self> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Error::io(path, &error)),
+        };
+        let mut records = Vec::new();
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            match serde_json::from_str::<Record>(line) {
+                Ok(record) if record.step <= step => records.push(record),
+                Ok(_) => {}
+                // A program that was killed may have left half a line.
+                Err(_) if number + 1 == lines.len() => {}
+                Err(error) => {
+                    return Err(Error::format(format!(
+                        "{} line {}: {error}, expected a record",
+                        path.display(),
+                        number + 1
+                    )));
+                }
+            }
+        }
+        let text: String = records.iter().map(line).collect();
+        replace(path, |file| file.write_all(text.as_bytes()))?;
+        Ok(Self { path: path.to_path_buf(), records })
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// `Io` if it cannot be written.
+    pub fn add(&mut self, record: Record) -> Result<()> {
+        let file = OpenOptions::new().append(true).open(&self.path);
+        let written = file.and_then(|mut file| file.write_all(line(&record).as_bytes()));
+        written.map_err(|error| Error::io(&self.path, &error))?;
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// All records.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+}
+
+fn line(record: &Record) -> String {
+    serde_json::to_string(record).unwrap_or_default() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_after_the_checkpoint_are_forgotten() {
+        let path = std::env::temp_dir().join(format!("pupil-metrics-{}.jsonl", std::process::id()));
+        let _ = fs::remove_file(&path);
+        let record = |step| Record { step, loss: 1.5, validation: (step == 2).then_some(0.25), ..Record::default() };
+        let mut metrics = Metrics::open(&path, 0).unwrap();
+        (1..=3).for_each(|step| metrics.add(record(step)).unwrap());
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\": 4, \"ph").unwrap();
+
+        let mut metrics = Metrics::open(&path, 2).unwrap();
+        metrics.add(record(3)).unwrap();
+        assert_eq!(Metrics::open(&path, 9).unwrap().records(), [record(1), record(2), record(3)]);
+
+        fs::write(&path, "what?\n{}\n").unwrap();
+        assert!(Metrics::open(&path, 9).err().unwrap().to_string().contains("line 1"));
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,95 @@
+//! Curves of a training, as pictures.
+
+use super::metrics::Record;
+use crate::error::{Error, Result};
+use plotters::prelude::*;
+use std::path::Path;
+
+/// A line of a plot: its name, its colour, and its points.
+struct Curve {
+    name: &'static str,
+    colour: RGBColor,
+    points: Vec<(f64, f64)>,
+}
+
+const BLUE: RGBColor = RGBColor(31, 119, 180);
+const ORANGE: RGBColor = RGBColor(214, 118, 20);
+
+/// Draws `loss.svg`, and `score.svg` if scores were measured, into a folder.
+///
+/// # Errors
+/// `Io` if they cannot be written.
+pub fn draw(folder: &Path, records: &[Record], score: &str) -> Result<()> {
+    let curve = |name, colour, y: &dyn Fn(&Record) -> Option<f64>| Curve {
+        name,
+        colour,
+        points: records.iter().filter_map(|record| Some((record.step as f64, y(record)?))).collect(),
+    };
+    let training = curve("training", BLUE, &|record| Some(record.loss));
+    let validation = curve("validation, cross-entropy", ORANGE, &|record| record.validation);
+    plot(&folder.join("loss.svg"), "loss a token", &[training, validation])?;
+    let scores = curve("validation", ORANGE, &|record| record.score);
+    match scores.points.is_empty() {
+        true => Ok(()),
+        false => plot(&folder.join("score.svg"), score, &[scores]),
+    }
+}
+
+fn plot(path: &Path, title: &str, curves: &[Curve]) -> Result<()> {
+    let mut text = String::new();
+    draw_into(&mut text, title, curves).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+    std::fs::write(path, text).map_err(|error| Error::io(path, &error))
+}
+
+fn draw_into(text: &mut String, title: &str, curves: &[Curve]) -> Result<(), Box<dyn std::error::Error>> {
+    let finite = || curves.iter().flat_map(|curve| &curve.points).filter(|(_, y)| y.is_finite());
+    let last = finite().map(|&(x, _)| x).fold(1.0, f64::max);
+    let (low, high) = finite().fold((f64::MAX, f64::MIN), |(low, high), &(_, y)| (low.min(y), high.max(y)));
+    let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
+    let room = ((high - low) * 0.05).max(1e-3);
+
+    let area = SVGBackend::with_string(text, (800, 480)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(56)
+        .build_cartesian_2d(0.0..last, low - room..high + room)?;
+    chart.configure_mesh().x_desc("step").light_line_style(WHITE).x_label_formatter(&|x| format!("{x:.0}")).draw()?;
+    for &Curve { name, colour, ref points } in curves {
+        let points = points.iter().copied().filter(|(_, y)| y.is_finite());
+        chart
+            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+    }
+    chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
+    area.present()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_become_pictures_whatever_they_are() {
+        let folder = std::env::temp_dir().join(format!("pupil-plots-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let record = |step: u64| Record {
+            step,
+            loss: if step == 7 { f64::NAN } else { 5.0 / step as f64 },
+            validation: (step % 5 == 0).then_some(1.0),
+            score: (step % 5 == 0).then_some(20.0),
+            ..Record::default()
+        };
+        for records in [vec![], vec![record(1)], (1..40).map(record).collect::<Vec<_>>()] {
+            draw(&folder, &records, "BLEU").unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        assert!(read("loss.svg").contains("<polyline") && read("loss.svg").contains("training"));
+        assert!(read("score.svg").contains("BLEU"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
