@@ -34,9 +34,8 @@ impl Histogram {
             *sums = [sums[0] + count, sums[1] + count * x, sums[2] + count * x * x];
         }
         for i in 1..sums.len() {
-            for k in 0..3 {
-                sums[i][k] += sums[i - 1][k];
-            }
+            let before = sums[i - 1];
+            sums[i].iter_mut().zip(before).for_each(|(sum, before)| *sum += before);
         }
         Self { min, max, sums }
     }

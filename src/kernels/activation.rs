@@ -148,6 +148,7 @@ fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
 }
 
 /// The coefficients of `P`, that of the highest power first.
+#[allow(clippy::approx_constant, reason = "the best polynomial has a coefficient near ln 2, but not that")]
 const POWER_OF_TWO: [f32; 6] = [0.001_326_472_5, 0.009_671_513, 0.055_507_336, 0.240_222_42, 0.693_147, 1.0];
 
 /// `min(max(x, 0), 1)`

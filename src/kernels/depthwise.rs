@@ -5,6 +5,9 @@
 //! bytes wants. An output pixel then needs one or two such quads of each row instead of every kernel element; which of
 //! their bytes it takes is a matter of where its weights are put ([`Quads`]).
 
+// Taps, pixels and phases number several arrays at once, which the compiler keeps in registers when it unrolls the loops.
+#![allow(clippy::needless_range_loop)]
+
 use super::conv::{BLOCK, Element, Sweep};
 use super::output::Finish;
 use super::simd::Simd;

@@ -70,7 +70,7 @@ pub(super) fn swiglu<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
 /// `½ x (1 + tanh u) = x σ(2u)` where `u = √(2/π) (x + 0.044715 x³)`.
 #[inline(always)]
 pub(super) fn geglu<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
-    const LINEAR: f32 = -1.595_769_1; // −2 √(2/π)
+    const LINEAR: f32 = -1.595_769; // −2 √(2/π)
     for_each_vector!(s, S, gate, up, |g, u| {
         let slope = s.mul_add(s.mul(g, g), s.splat(LINEAR * 0.044_715), s.splat(LINEAR));
         let denominator = s.add(s.splat(1.0), exp(s, s.mul(g, slope)));

@@ -23,7 +23,7 @@ impl EncDec {
     /// `Input` if there is no memory for so many.
     pub fn reserve(&self, session: &mut Session, slots: usize, tokens: usize) -> Result<()> {
         session.slot_blocks = tokens.div_ceil(KEYS);
-        let positions = slots.checked_mul(session.slot_blocks * KEYS).unwrap_or(usize::MAX);
+        let positions = slots.saturating_mul(session.slot_blocks * KEYS);
         self.make_room(&mut session.own, session.kind, self.decoder.len(), positions)?;
         for (relative, table) in self.decoder_relative.iter().zip(&mut session.decoder_tables) {
             relative.reach(session.slot_blocks * KEYS, table);
