@@ -90,7 +90,11 @@ fn rejects_what_makes_no_sense() {
         OwnedValue::from(json.replace(from, to))
     };
     for (key, value, expected) in [
-        ("general.architecture", "llama".into(), "holds a model of the architecture \"llama\", not a detector"),
+        (
+            "general.architecture",
+            "llama".into(),
+            "holds a language model (the architecture is 'llama'), not a detector",
+        ),
         ("detect.width", 0_u32.into(), "an input of 0 x 64"),
         ("detect.width", 32_u32.into(), "the network's input is 64x64x3, expected 64x32x3"),
         ("detect.fit", "crop".into(), "key `detect.fit` is \"crop\", expected stretch or letterbox"),

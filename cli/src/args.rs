@@ -5,7 +5,7 @@ use crate::{
     synthetic::Synthetic,
 };
 use clap::{ArgGroup, Args, Parser, Subcommand, error::ErrorKind};
-use pupil::{ChatOptions, nets::kv::CacheType, text::SamplerOptions};
+use pupil::{ChatOptions, TranslateOptions, nets::kv::CacheType, text::SamplerOptions};
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
@@ -27,6 +27,8 @@ pub struct Pupil {
 pub enum Command {
     /// Ask a model, or talk with it
     Chat(ChatArgs),
+    /// Translate a text, a file, or lines as they come
+    Translate(TranslateArgs),
     /// Find the objects in pictures or in a video
     Detect(DetectArgs),
     /// Measure how good a model is
@@ -131,6 +133,80 @@ impl ChatArgs {
             shift: self.shift,
             sampler,
         })
+    }
+}
+
+/// `pupil translate`
+#[derive(Args)]
+#[command(after_help = "\
+Without TEXT, lines of stdin are translated as they come, each with its layout. A translation that was cut, because it \
+grew too long or began to repeat itself, is reported on stderr.")]
+pub struct TranslateArgs {
+    /// The GGUF file of the translator
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// What to translate; without it, or as -, stdin
+    pub text: Option<String>,
+    /// Translate the lines of this file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "text")]
+    pub input: Option<PathBuf>,
+    /// Write translations to this file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The language to translate from, e.g. en
+    #[arg(long, value_name = "LANGUAGE")]
+    pub from: Option<String>,
+    /// The language to translate to, e.g. de
+    #[arg(long, value_name = "LANGUAGE")]
+    pub to: Option<String>,
+    /// What to put before every sentence [default: what the file says]
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+    /// Hypotheses to follow at once; 1 always takes the likeliest token
+    #[arg(long, value_name = "N", default_value = "1", value_parser = |s: &str| number(s, 1, 64))]
+    pub beam: usize,
+    /// Prefer longer translations the more, the larger this is
+    #[arg(long, value_name = "X", default_value_t = TranslateOptions::default().length_penalty, allow_negative_numbers = true)]
+    pub length_penalty: f32,
+    /// Let no sequence of N tokens come twice in a sentence; 0 allows all
+    #[arg(long, value_name = "N", default_value = "0", value_parser = |s: &str| number(s, 0, 64))]
+    pub no_repeat_ngram: usize,
+    /// Tokens of a translation for each of its sentence, at most
+    #[arg(long, value_name = "X", default_value_t = TranslateOptions::default().max_length_ratio)]
+    pub max_ratio: f32,
+    /// Sentences to translate together
+    #[arg(long, value_name = "N", default_value = "16", value_parser = |s: &str| number(s, 1, 1024))]
+    pub batch: usize,
+    /// Choose among all words, even if the file has a shortlist
+    #[arg(long)]
+    pub no_shortlist: bool,
+    /// Threads to compute with [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Print one JSON object for each line
+    #[arg(long)]
+    pub json: bool,
+    /// Print times, speeds and memory to stderr
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl TranslateArgs {
+    /// The options of the translator.
+    pub fn options(&self) -> TranslateOptions {
+        TranslateOptions {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            prefix: self.prefix.clone(),
+            beam: self.beam,
+            length_penalty: self.length_penalty,
+            no_repeat_ngram: self.no_repeat_ngram,
+            max_length_ratio: self.max_ratio,
+            batch: self.batch,
+            shortlist: !self.no_shortlist,
+            threads: self.threads.unwrap_or_else(all_threads),
+            ..TranslateOptions::default()
+        }
     }
 }
 
@@ -285,7 +361,8 @@ pub struct TokenizeArgs {
 #[command(group = ArgGroup::new("what").required(true).args(["model", "synthetic"]))]
 #[command(after_help = "\
 Prefill is one prompt that goes through the model at once. Decode is one token at a time, after that prompt, without \
-choosing among the words. Of a detector, frames of a made-up picture of 1280 x 720 are timed. Before the first of the runs there is one that does not count; of the others, the median \
+choosing among the words. Of a translator, encoding is of --batch sentences of --prompt tokens, decoding searches \
+translations of --decode tokens. Of a detector, frames of a made-up picture of 1280 x 720 are timed. Before the first of the runs there is one that does not count; of the others, the median \
 does. Loading is from opening the file to being ready for the first token. Memory is the peak of the whole process, \
 with the pages of the file that were read.")]
 pub struct BenchArgs {
@@ -307,6 +384,15 @@ pub struct BenchArgs {
     /// Tokens to decode after it
     #[arg(long, value_name = "N", default_value = "64", value_parser = tokens)]
     pub decode: usize,
+    /// Of a translator: sentences together
+    #[arg(long, value_name = "N", default_value = "1", value_parser = |s: &str| number(s, 1, 1024))]
+    pub batch: usize,
+    /// Of a translator: hypotheses to follow at once
+    #[arg(long, value_name = "N", default_value = "1", value_parser = |s: &str| number(s, 1, 64))]
+    pub beam: usize,
+    /// Of a translator: choose among so many random words, as with a shortlist
+    #[arg(long, value_name = "N", value_parser = tokens)]
+    pub shortlist: Option<usize>,
     /// How often to measure
     #[arg(long, value_name = "N", default_value = "3", value_parser = |s: &str| number(s, 1, 1000))]
     pub reps: usize,

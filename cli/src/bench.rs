@@ -1,6 +1,7 @@
 //! `pupil bench`: tokens a second, time to load, and memory.
 
 mod detector;
+mod translator;
 
 use crate::{
     args::{BenchArgs, all_threads},
@@ -9,6 +10,7 @@ use crate::{
 };
 use pupil::{
     Model,
+    gguf::Gguf,
     kernels::Kernels,
     nets::{
         decoder::{Decoder, Logits, Session},
@@ -18,6 +20,7 @@ use pupil::{
 use serde_json::json;
 use std::{
     io::{self, Write},
+    path::Path,
     time::Instant,
 };
 
@@ -41,8 +44,12 @@ pub fn run(args: &BenchArgs) -> Outcome {
         }
         memory::reset_peak();
     }
-    if made.is_none() && args.model.as_deref().is_some_and(detector::is_one) {
-        return detector::run(args);
+    let path = args.model.as_deref().or(args.save.as_deref());
+    match (args.synthetic, path.filter(|_| made.is_none()).and_then(architecture).as_deref()) {
+        (None, Some("convnet")) => return detector::run(args),
+        (_, Some("t5")) => return translator::run(made, args),
+        (Some(synthetic), _) if synthetic.translates() => return translator::run(made, args),
+        _ => {}
     }
     let start = Instant::now();
     let model = match (made, args.model.as_ref().or(args.save.as_ref())) {
@@ -80,6 +87,11 @@ pub fn run(args: &BenchArgs) -> Outcome {
         out.flush()?;
     }
     Ok(())
+}
+
+/// What kind of network the file at `path` holds, if it can be opened.
+fn architecture(path: &Path) -> Option<String> {
+    Some(Gguf::open(path).ok()?.keys().str("general.architecture").ok()?.to_owned())
 }
 
 fn measure(decoder: &Decoder, threads: usize, opened_ms: f64, args: &BenchArgs) -> Outcome<Measured> {

@@ -1,6 +1,7 @@
 //! `pupil inspect`: what a GGUF file holds.
 
 mod detector;
+mod translator;
 
 use crate::{args::InspectArgs, failure::Outcome};
 use pupil::{
@@ -59,6 +60,9 @@ fn print(out: &mut impl Write, file: &Gguf, tensors: bool) -> Outcome {
     if let Some(detector) = detector::Summary::of(file) {
         writeln!(out, "\n{detector}")?;
     }
+    if let Some(translator) = translator::Summary::of(file) {
+        writeln!(out, "\n{translator}")?;
+    }
 
     if tensors {
         let width = file.tensors().iter().map(|t| t.name.chars().count()).max().unwrap_or(0);
@@ -101,6 +105,7 @@ fn as_json(file: &Gguf) -> serde_json::Value {
         "types": totals(file).iter().map(total).collect::<Vec<_>>(),
         "tensors": file.tensors().iter().map(tensor).collect::<Vec<_>>(),
         "detector": detector::Summary::of(file).map(|detector| detector.to_json()),
+        "translator": translator::Summary::of(file).map(|translator| translator.to_json()),
     })
 }
 

@@ -20,6 +20,7 @@ mod progress;
 mod prompt;
 mod synthetic;
 mod tokenize;
+mod translate;
 
 use args::{Command, EvalArgs, EvalWhat, Pupil};
 use clap::Parser;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Outcome {
     match command {
         Command::Chat(args) => chat::run(&args),
+        Command::Translate(args) => translate::run(&args),
         Command::Detect(args) => detect::run(&args),
         Command::Eval(EvalArgs { what: EvalWhat::Detect(args) }) => eval::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -16,3 +16,11 @@ pub fn parts() -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:32} {pos}%  {eta} left");
     ProgressBar::new(100).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
+
+/// A bar over the bytes of a file; if there are none, because their number is not known, there is nothing to see.
+pub fn bytes(len: u64) -> ProgressBar {
+    let target = if len > 0 { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(len), target);
+    let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

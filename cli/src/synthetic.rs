@@ -3,6 +3,8 @@
 //! The weights say nothing, but the files are whole: names, types of tensors and tokenizer are such that other programs
 //! open them too.
 
+mod t5;
+
 use pupil::{
     Result,
     bytes::Bytes,
@@ -37,22 +39,28 @@ struct Shape {
     epsilon: f32,
     /// Whether the embeddings also compute the logits.
     tied: bool,
+    /// Of encoder-decoders; `layers` are the encoder's.
+    decoder_layers: usize,
 }
 
 #[rustfmt::skip]
-const SHAPES: [Shape; 6] = [
+const SHAPES: [Shape; 8] = [
     Shape { name: "tiny", architecture: "llama", pre: "default", vocab: 512, context: 512, embedding: 256,
-            layers: 2, heads: 4, kv_heads: 2, head_dim: 64, feed_forward: 512, rope_base: 1e4, epsilon: 1e-5, tied: true },
+            layers: 2, heads: 4, kv_heads: 2, head_dim: 64, feed_forward: 512, rope_base: 1e4, epsilon: 1e-5, tied: true, decoder_layers: 0 },
     Shape { name: "smollm2-135m", architecture: "llama", pre: "smollm", vocab: 49152, context: 8192, embedding: 576,
-            layers: 30, heads: 9, kv_heads: 3, head_dim: 64, feed_forward: 1536, rope_base: 1e5, epsilon: 1e-5, tied: true },
+            layers: 30, heads: 9, kv_heads: 3, head_dim: 64, feed_forward: 1536, rope_base: 1e5, epsilon: 1e-5, tied: true, decoder_layers: 0 },
     Shape { name: "qwen2.5-0.5b", architecture: "qwen2", pre: "qwen2", vocab: 151936, context: 32768, embedding: 896,
-            layers: 24, heads: 14, kv_heads: 2, head_dim: 64, feed_forward: 4864, rope_base: 1e6, epsilon: 1e-6, tied: true },
+            layers: 24, heads: 14, kv_heads: 2, head_dim: 64, feed_forward: 4864, rope_base: 1e6, epsilon: 1e-6, tied: true, decoder_layers: 0 },
     Shape { name: "qwen3-0.6b", architecture: "qwen3", pre: "qwen2", vocab: 151936, context: 40960, embedding: 1024,
-            layers: 28, heads: 16, kv_heads: 8, head_dim: 128, feed_forward: 3072, rope_base: 1e6, epsilon: 1e-6, tied: true },
+            layers: 28, heads: 16, kv_heads: 8, head_dim: 128, feed_forward: 3072, rope_base: 1e6, epsilon: 1e-6, tied: true, decoder_layers: 0 },
     Shape { name: "tinyllama-1.1b", architecture: "llama", pre: "default", vocab: 32000, context: 2048, embedding: 2048,
-            layers: 22, heads: 32, kv_heads: 4, head_dim: 64, feed_forward: 5632, rope_base: 1e4, epsilon: 1e-5, tied: false },
+            layers: 22, heads: 32, kv_heads: 4, head_dim: 64, feed_forward: 5632, rope_base: 1e4, epsilon: 1e-5, tied: false, decoder_layers: 0 },
     Shape { name: "llama-3.2-1b", architecture: "llama", pre: "llama-bpe", vocab: 128256, context: 131072, embedding: 2048,
-            layers: 16, heads: 32, kv_heads: 8, head_dim: 64, feed_forward: 8192, rope_base: 5e5, epsilon: 1e-5, tied: true },
+            layers: 16, heads: 32, kv_heads: 8, head_dim: 64, feed_forward: 8192, rope_base: 5e5, epsilon: 1e-5, tied: true, decoder_layers: 0 },
+    Shape { name: "t5-d256-6x2", architecture: "t5", pre: "", vocab: 32000, context: 512, embedding: 256,
+            layers: 6, heads: 4, kv_heads: 4, head_dim: 64, feed_forward: 1536, rope_base: 1e4, epsilon: 1e-6, tied: true, decoder_layers: 2 },
+    Shape { name: "t5-d512-6x6", architecture: "t5", pre: "", vocab: 60000, context: 512, embedding: 512,
+            layers: 6, heads: 8, kv_heads: 8, head_dim: 64, feed_forward: 2048, rope_base: 1e4, epsilon: 1e-6, tied: true, decoder_layers: 6 },
 ];
 
 /// A shape and a mix of types.
@@ -83,6 +91,11 @@ impl FromStr for Synthetic {
 }
 
 impl Synthetic {
+    /// Whether it is an encoder-decoder.
+    pub fn translates(self) -> bool {
+        self.shape.architecture == "t5"
+    }
+
     /// The model as the bytes of a file.
     ///
     /// # Errors
@@ -145,6 +158,9 @@ impl Synthetic {
         writer
             .key(format!("{architecture}.attention.layer_norm_rms_epsilon"), epsilon)
             .key(format!("{architecture}.rope.freq_base"), rope_base);
+        if self.translates() {
+            return t5::write_keys(self.shape, writer);
+        }
 
         let (tokens, merges) = vocabulary(self.shape.vocab);
         let types: Vec<i32> = (0..tokens.len()).map(|i| if i < CONTROL.len() { 3 } else { 1 }).collect();
@@ -161,6 +177,9 @@ impl Synthetic {
     }
 
     fn tensors(self) -> Vec<Planned> {
+        if self.translates() {
+            return t5::tensors(self.shape, self.mix);
+        }
         let Shape { architecture, vocab, embedding, layers, heads, kv_heads, head_dim, feed_forward, .. } = *self.shape;
         let (q, kv) = (heads * head_dim, kv_heads * head_dim);
         let matrix = |name: String, part: &str, layer: usize, cols: usize, rows: usize| Planned {

@@ -123,7 +123,7 @@ fn what_makes_no_sense() {
         (&["detect", "-m", m, "-"], "stdin is empty"),
         (&["detect", "-m", m, s, w, "-o", "x.png"], "one file for 2 pictures, expected a folder"),
         (&["detect", "-m", m, s, w, "-o", e], "another picture of that name"),
-        (&["detect", "-m", arg(&chat), s], "not a detector; pupil chat runs language models"),
+        (&["detect", "-m", arg(&chat), s], "not a detector; pupil chat runs it"),
         (&["chat", "-m", m, "hello"], "holds a detector (the architecture is 'convnet'), not a language model"),
         (&["eval"], "no command was given"),
         (&["eval", "detect", "-m", m, "-d", e], "empty"),

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
+use crate::nets::family;
 
 /// The architecture of a detector's file.
 const ARCHITECTURE: &str = "convnet";
@@ -59,12 +60,7 @@ fn distance(a: &str, b: &str) -> usize {
 pub(super) fn expect_detector(file: &Gguf) -> Result<()> {
     match file.keys().str("general.architecture")? {
         ARCHITECTURE => Ok(()),
-        other => {
-            let (name, other): (_, String) = (file.name(), other.chars().take(40).collect());
-            Err(Error::unsupported(format!(
-                "{name}: holds a model of the architecture {other:?}, not a detector; pupil chat runs language models"
-            )))
-        }
+        other => Err(family::refusal(file, other, "a detector", ARCHITECTURE)),
     }
 }
 

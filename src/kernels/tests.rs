@@ -216,6 +216,36 @@ fn swiglu_equals_the_formula() {
 }
 
 #[test]
+fn geglu_equals_the_formula() {
+    each_isa(|kernels| {
+        let mut gate: Vec<f32> = (-1000..=1003).map(|i| i as f32 / 50.0).collect();
+        let up: Vec<f32> = (0..gate.len()).map(|i| (i % 7) as f32 - 3.0).collect();
+        let before = gate.clone();
+        kernels.geglu(&mut gate, &up);
+        for ((&x, &up), &got) in before.iter().zip(&up).zip(&gate) {
+            let x = f64::from(x);
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            let expected = 0.5 * x * (1.0 + inner.tanh()) * f64::from(up);
+            let bound = expected.abs() * 1e-5 + 1e-7;
+            assert!((f64::from(got) - expected).abs() <= bound, "gelu({x}) × {up} on {}: {got}", kernels.isa);
+        }
+    });
+}
+
+#[test]
+fn sum_exp_equals_the_formula() {
+    each_isa(|kernels| {
+        for n in [1, 15, 16, 17, 1000] {
+            let x: Vec<f32> = Random::new(n as u64).floats(n).iter().map(|x| x * 20.0).collect();
+            let max = x.iter().copied().fold(f32::MIN, f32::max);
+            let expected: f64 = x.iter().map(|&x| (f64::from(x) - f64::from(max)).exp()).sum();
+            let got = f64::from(kernels.sum_exp(&x, max));
+            assert!((got - expected).abs() < expected * 1e-5, "{n} on {}: {got} against {expected}", kernels.isa);
+        }
+    });
+}
+
+#[test]
 fn softmax_equals_the_formula_and_masks_the_rest() {
     each_isa(|kernels| {
         for width in [1, 4] {

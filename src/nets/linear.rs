@@ -165,11 +165,9 @@ pub fn multiply_gated(
         product(shared.kernels, gate, rows.clone(), x, gate_panel, result, |t, values| {
             block.row(t).copy_from_slice(values);
         });
-        product(shared.kernels, up, rows, x, up_panel, result, |t, values| {
-            match function {
-                Gate::Silu => shared.kernels.swiglu(block.row(t), values),
-                Gate::Gelu => shared.kernels.geglu(block.row(t), values),
-            }
+        product(shared.kernels, up, rows, x, up_panel, result, |t, values| match function {
+            Gate::Silu => shared.kernels.swiglu(block.row(t), values),
+            Gate::Gelu => shared.kernels.geglu(block.row(t), values),
         });
     });
 }
@@ -183,9 +181,10 @@ fn cut(parts: &[&Tensor], x: &Activations, kernels: &Kernels, threads: usize) ->
     for (i, part) in parts.iter().enumerate() {
         let step = if x.width > 1 {
             kernels.panel_rows
-        } else if threads == 1 {
+        } else if threads == 1 && x.tokens == 1 {
             part.rows()
         } else {
+            // Small enough, too, that several tokens find the weights in the cache.
             let task_bytes = (bytes / (threads * 6)).clamp(TASK_BYTES.start, TASK_BYTES.end);
             (task_bytes / part.row_bytes()).next_multiple_of(4)
         };

@@ -124,9 +124,12 @@ pub struct Translator {
 /// Tokens of a translation that are allowed however short the sentence is.
 const SLACK: usize = 16;
 
-/// Tokens of a sentence that go through the network at once, whatever its file allows: those of longer texts cost more
-/// than linear time, and no sentence that somebody would read is as long.
+/// Tokens of a sentence, and of a translation, at most, whatever the file allows: longer ones cost more than linear time
+/// and memory, and no sentence that somebody would read is as long.
 const LONGEST: usize = 512;
+
+/// Tokens of the sentences of a batch, at most: what they take in memory is bounded.
+const BATCH_TOKENS: usize = 4 * LONGEST;
 
 impl Translator {
     /// Maps the GGUF file at `path` and checks everything in it that is structure.
@@ -225,7 +228,11 @@ impl Translator {
         let mut order: Vec<usize> = (0..parts.parts.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(parts.parts[i].tokens.len()));
         let mut found: Vec<Option<Found>> = vec![None; order.len()];
-        for batch in order.chunks(self.options.batch) {
+        let mut rest = &order[..];
+        while let Some(&first) = rest.first() {
+            let fit = (BATCH_TOKENS / parts.parts[first].tokens.len()).max(1);
+            let (batch, after) = rest.split_at(self.options.batch.min(fit).min(rest.len()));
+            rest = after;
             let all = self.search(batch.iter().map(|&i| &parts.parts[i]))?;
             for (&i, one) in batch.iter().zip(all) {
                 parts.parts[i].translation = self.tokenizer.decode(&one.tokens);
@@ -259,7 +266,7 @@ impl Translator {
 
     fn search<'p>(&mut self, parts: impl Iterator<Item = &'p Part> + Clone) -> Result<Vec<Found>> {
         let options = &self.options;
-        let limit = |tokens: usize| (tokens as f32 * options.max_length_ratio) as usize + SLACK;
+        let limit = |tokens: usize| ((tokens as f32 * options.max_length_ratio) as usize + SLACK).min(LONGEST);
         let requests: Vec<Request<'_>> =
             parts.clone().map(|part| Request { tokens: &part.tokens, limit: limit(part.tokens.len()) }).collect();
         let shortlist = self.shortlist.as_ref().filter(|_| options.shortlist);

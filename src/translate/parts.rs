@@ -2,7 +2,6 @@
 
 use crate::error::Result;
 use crate::text::sentences::{Piece, shorten, split};
-use std::cell::RefCell;
 use std::ops::Range;
 
 /// What goes through the network at once: a sentence, or a part of one that is too long.
@@ -28,11 +27,7 @@ enum Element<'t> {
 
 impl<'t> Parts<'t> {
     /// Cuts `texts` into parts of at most `longest` tokens, which `encode` counts and gives.
-    pub(super) fn of(
-        texts: &[&'t str],
-        longest: usize,
-        encode: impl Fn(&str) -> Result<Vec<u32>>,
-    ) -> Result<Self> {
+    pub(super) fn of(texts: &[&'t str], longest: usize, encode: impl Fn(&str) -> Result<Vec<u32>>) -> Result<Self> {
         let mut all = Self { parts: Vec::new(), texts: Vec::new() };
         for text in texts {
             let mut elements = Vec::new();
@@ -54,30 +49,19 @@ impl<'t> Parts<'t> {
         encode: impl Fn(&str) -> Result<Vec<u32>>,
         elements: &mut Vec<Element<'t>>,
     ) -> Result<()> {
-        // The last text that was asked about and fits is the next part.
-        let fitting = RefCell::new(Ok(Vec::new()));
-        let tokens = |part: &str| {
-            // A token is rarely longer than 16 bytes; what is much longer need not be encoded to know.
-            if part.len() > longest * 32 {
-                return None;
-            }
-            let tokens = encode(part.trim());
-            match tokens {
-                Ok(tokens) if tokens.len() > longest => None,
-                tokens => Some(tokens),
-            }
-        };
-        for part in shorten(sentence, |part| tokens(part).is_some()) {
-            *fitting.borrow_mut() = tokens(part).unwrap_or_else(|| Ok(Vec::new()));
-            let (start, end) = (part.len() - part.trim_start().len(), part.trim_end().len());
-            if start >= end {
+        // A token is rarely longer than 32 bytes: what is much longer need not be encoded to know that it does not fit.
+        let fits = |part: &str| part.len() <= longest * 32 && encode(part.trim()).map_or(true, |t| t.len() <= longest);
+        for part in shorten(sentence, fits) {
+            let inner = part.trim();
+            if inner.is_empty() {
                 elements.push(Element::Layout(part));
                 continue;
             }
+            let start = part.len() - part.trim_start().len();
             elements.push(Element::Layout(&part[..start]));
             elements.push(Element::Part);
-            elements.push(Element::Layout(&part[end..]));
-            self.parts.push(Part { tokens: fitting.replace(Ok(Vec::new()))?, translation: String::new() });
+            elements.push(Element::Layout(&part[start + inner.len()..]));
+            self.parts.push(Part { tokens: encode(inner)?, translation: String::new() });
         }
         Ok(())
     }

@@ -39,10 +39,10 @@ SMALL = {
                     gated=True, tied=False),
 }
 BIG = {
-    "flan-t5-small": dict(d_model=512, d_kv=64, num_heads=6, d_ff=1024, num_layers=8, num_decoder_layers=8,
-                          vocab_size=32128, gated=True, tied=False),
     "student": dict(d_model=256, d_kv=64, num_heads=4, d_ff=1536, num_layers=6, num_decoder_layers=2,
                     vocab_size=32000, gated=False, tied=True),
+    "flan-t5-small": dict(d_model=512, d_kv=64, num_heads=6, d_ff=1024, num_layers=8, num_decoder_layers=8,
+                          vocab_size=32128, gated=True, tied=False),
 }
 SEARCHES = [
     dict(num_beams=1),
@@ -58,9 +58,11 @@ def build(name, spec):
     """The model with weights from numpy's generator, large enough that what it says depends on what it was told."""
     config = T5Config(**{k: v for k, v in spec.items() if k not in ("gated", "tied")},
                       feed_forward_proj="gated-gelu" if spec["gated"] else "relu",
-                      tie_word_embeddings=spec["tied"], scale_decoder_outputs=spec["tied"],
+                      tie_word_embeddings=spec["tied"],  # in transformers 5 that only says whether logits are scaled
                       decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
     model = T5ForConditionalGeneration(config).float().eval()
+    if not spec["tied"]:
+        model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     rng = np.random.default_rng(sum(name.encode()))
     with torch.no_grad():
         for key, tensor in model.named_parameters():
@@ -70,7 +72,8 @@ def build(name, spec):
             elif "relative" in key:
                 values = 1.5 * values
             elif "shared" in key or "embed" in key or "lm_head" in key:
-                values = values if spec["tied"] or "lm_head" not in key else values * 2.5 * spec["d_model"] ** -0.5
+                # Small tied embeddings, or each token would be followed by itself.
+                values *= 2.5 * spec["d_model"] ** -0.5 if "lm_head" in key else 0.3 if spec["tied"] else 1.0
             else:
                 fan_in = tensor.shape[1]
                 values *= {"q": 1.5 * fan_in ** -0.5 * spec["d_kv"] ** -0.25,
@@ -80,8 +83,9 @@ def build(name, spec):
             tensor.copy_(torch.from_numpy(values))
     # Ends now and then.
     with torch.no_grad():
-        head = model.lm_head.weight
-        head[1] *= 1.3
+        model.lm_head.weight[1] *= 1.5
+        if spec["tied"]:
+            model.decoder.final_layer_norm.weight *= 5
     return model
 
 
@@ -153,14 +157,14 @@ def export(path, name, spec, model):
     w.close()
 
 
-def oracle(name, spec, model, inputs):
+def oracle(name, spec, model, inputs, kinds):
     rng = np.random.default_rng(7)
     lists = [rng.integers(3, spec["vocab_size"], rng.integers(1, 24)).tolist() + [1] for _ in range(inputs)]
     first, forced = lists[0], [0, *rng.integers(3, spec["vocab_size"], 9).tolist()]
     with torch.no_grad():
         out = model(input_ids=torch.tensor([first]), decoder_input_ids=torch.tensor([forced]))
         searches = []
-        for options in SEARCHES:
+        for options in kinds:
             found, scores = [], []
             for ids in lists:
                 got = model.generate(torch.tensor([ids]), max_new_tokens=NEW_TOKENS, do_sample=False,
@@ -194,12 +198,12 @@ def store(path, text, check):
         path.write_text(text)
 
 
-def main(specs, folder, inputs, check=False):
+def main(specs, folder, kinds, check=False):
     for name, spec in specs.items():
         model = build(name, spec)
         if not check:
             export(folder / f"{name}.gguf", name, spec, model)
-        data = oracle(name, spec, model, inputs)
+        data = oracle(name, spec, model, 50, kinds)
         store(folder / f"{name}.json", json.dumps(data, separators=(",", ":")) + "\n", check)
     store(folder / "t5-buckets.txt", buckets(), check)
 
@@ -212,6 +216,6 @@ if __name__ == "__main__":
     chosen = options.parse_args()
     if chosen.big:
         chosen.big.mkdir(parents=True, exist_ok=True)
-        main(BIG, chosen.big, 50)
+        main(BIG, chosen.big, [dict(num_beams=1), dict(num_beams=4)])
     else:
-        main(SMALL, HERE, 50, chosen.check)
+        main(SMALL, HERE, SEARCHES, chosen.check)

@@ -6,7 +6,7 @@ use crate::{
     failure::Outcome,
     memory,
 };
-use pupil::{Detector, Picture, gguf::Gguf, kernels::Kernels};
+use pupil::{Detector, Picture, kernels::Kernels};
 use serde_json::json;
 use std::{
     io::{self, Write},
@@ -16,11 +16,6 @@ use std::{
 
 /// The made-up picture: what cameras give.
 const SIZE: [usize; 2] = [1280, 720];
-
-/// Whether the file at `path` is a detector's.
-pub fn is_one(path: &Path) -> bool {
-    Gguf::open(path).is_ok_and(|file| matches!(file.keys().str("general.architecture"), Ok("convnet")))
-}
 
 /// Measures the detector that `args` name, on each number of threads.
 pub fn run(args: &BenchArgs) -> Outcome {

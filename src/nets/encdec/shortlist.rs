@@ -58,7 +58,8 @@ impl Shortlist {
         if file.keys().get(TARGETS).is_none() {
             return Ok(None);
         }
-        let wrong = |key: &str, expected: String| Error::format(format!("{}: key `{key}`: expected {expected}", file.name()));
+        let wrong =
+            |key: &str, expected: String| Error::format(format!("{}: key `{key}`: expected {expected}", file.name()));
         let numbers = |key: &str| match file.keys().get(key) {
             Some(Value::Array(array)) if array.element() == ValueType::U32 => Ok(Numbers::of(file, array)),
             _ => Err(wrong(key, "an array of u32".into())),
@@ -97,12 +98,22 @@ impl Shortlist {
             targets.get(range).unwrap_or_default().iter().for_each(|&target| mark(u32::from_le_bytes(target)));
         }
         let tokens: Vec<u32> = (0..).zip(&marked).filter(|(_, marked)| **marked).map(|(token, _)| token).collect();
-        let mut rows = Vec::with_capacity(tokens.len() * net.output.row_bytes());
+        net.choose(tokens)
+    }
+}
+
+impl EncDec {
+    /// Gathers the rows of the output matrix that belong to `tokens`.
+    ///
+    /// # Panics
+    /// If there are none, or if one is outside of the vocabulary.
+    pub fn choose(&self, tokens: Vec<u32>) -> Chosen {
+        let mut rows = Vec::with_capacity(tokens.len() * self.output.row_bytes());
         for &token in &tokens {
-            rows.extend_from_slice(net.output.row_data(token as usize..token as usize + 1));
+            rows.extend_from_slice(self.output.row_data(token as usize..token as usize + 1));
         }
-        let dims = vec![net.output.cols(), tokens.len()];
-        let output = Tensor::new(Arc::new(Bytes::from(&rows[..])), 0..rows.len(), net.output.dtype(), dims);
+        let dims = vec![self.output.cols(), tokens.len()];
+        let output = Tensor::new(Arc::new(Bytes::from(&rows[..])), 0..rows.len(), self.output.dtype(), dims);
         Chosen { tokens, output }
     }
 }
