@@ -57,7 +57,7 @@ impl Export<'_> {
         for (name, value) in &self.keys {
             writer.key(name, value.clone());
         }
-        for (name, (dims, numbers)) in &tensors {
+        for (&name, (dims, numbers)) in &tensors {
             let dtype = self.types.of(name, dims);
             let bytes = quant::quantize(dtype, numbers).map_err(|e| Error::from(e).at(format!("tensor `{name}`")))?;
             let backwards: Vec<usize> = dims.iter().rev().copied().collect();
