@@ -38,13 +38,16 @@
 //! 6. [`text`]: tokenizers, chat templates, sampling.
 //! 7. `image` (a feature): pictures and video frames in, boxes out.
 //! 8. `detect` (with the same feature): from a network's outputs to objects; `detect::Detector` reads from top to bottom.
-//! 9. [`Model`] and [`Chat`], or `Detector`: what most programs need, and nothing else.
+//! 9. [`translate`]: sentences of a text through an encoder-decoder, and back into the layout.
+//! 10. [`Model`] and [`Chat`], [`Translator`], or `Detector`: what most programs need, and nothing else.
 //!
 //! Files are untrusted: whatever is in one, opening it gives a model or an [`Error`] of one line.
 
 pub mod bytes;
 pub mod calibrate;
 mod chat;
+#[cfg(feature = "convert")]
+pub mod convert;
 #[cfg(feature = "image")]
 pub mod detect;
 mod error;
@@ -60,6 +63,7 @@ pub mod quant;
 pub mod tensor;
 pub mod text;
 mod threads;
+pub mod translate;
 
 pub use chat::{Answer, Chat, ChatOptions, Finish};
 #[cfg(feature = "image")]
@@ -68,3 +72,4 @@ pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "image")]
 pub use image::{Detection, Picture};
 pub use model::Model;
+pub use translate::{TranslateOptions, Translation, Translator};

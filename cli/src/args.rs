@@ -37,7 +37,7 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Measure the speed of a model on this machine
     Bench(BenchArgs),
-    /// Make a detector's GGUF file out of an ONNX graph
+    /// Make a GGUF file out of a detector's ONNX graph or a language model's folder
     #[cfg(feature = "onnx")]
     Convert(ConvertArgs),
 }
@@ -319,10 +319,13 @@ pub struct BenchArgs {
 #[cfg(feature = "onnx")]
 #[derive(Args)]
 #[command(after_help = "\
-What is not said is as detectors of this head have it. The head is found in the shapes of the graph's outputs where \
-that is sure.")]
+A folder is a Hugging Face checkpoint (config.json, model.safetensors, tokenizer.json or a SentencePiece model) of a \
+Llama, Qwen2, Qwen3 or T5; of the options, only --output and --type are for it. \
+What is not said of a detector is as those of this head have it. The head is found in the shapes of the graph's outputs \
+where that is sure.")]
 pub struct ConvertArgs {
-    /// The ONNX file
+    /// The ONNX file, or the folder of a language model
+    #[arg(value_name = "FILE|FOLDER")]
     pub model: PathBuf,
     /// The GGUF file to write
     #[arg(short, long, value_name = "FILE")]
@@ -369,9 +372,10 @@ pub struct ConvertArgs {
     /// By how much boxes of a class may overlap, from 0 to 1
     #[arg(long, value_name = "P")]
     pub iou: Option<f32>,
-    /// How weights are stored: f32 or f16
-    #[arg(long = "type", value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16"])]
-    pub dtype: String,
+    /// How weights are stored: of a detector f32 or f16 [default: f32]; of a language model f32, f16, q8_0, q4_0 or
+    /// q4_k_m [default: q8_0]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub dtype: Option<String>,
 }
 
 #[cfg(feature = "onnx")]
@@ -379,6 +383,11 @@ impl ConvertArgs {
     /// The options of the conversion but for the classes.
     pub fn options(&self) -> Outcome<pupil::onnx::ConvertOptions> {
         use pupil::image::Fit;
+        let half = match self.dtype.as_deref() {
+            None | Some("f32") => false,
+            Some("f16") => true,
+            Some(_) => return Err(Failure::Message("--type of a detector: expected f32 or f16".into())),
+        };
         let fit = |how: &String| match how.as_str() {
             "stretch" => Fit::Stretch,
             how => Fit::Letterbox { centre: how == "letterbox-centre" },
@@ -393,7 +402,7 @@ impl ConvertArgs {
             std: self.std,
             confidence: self.conf,
             iou: self.iou,
-            half: self.dtype == "f16",
+            half,
         })
     }
 }

@@ -7,7 +7,7 @@ use pupil::{
     Result,
     bytes::Bytes,
     gguf::{OwnedValue, Writer},
-    quant,
+    quant::{self, Mix},
     tensor::DType,
 };
 use std::{
@@ -55,49 +55,6 @@ const SHAPES: [Shape; 6] = [
             layers: 16, heads: 32, kv_heads: 8, head_dim: 64, feed_forward: 8192, rope_base: 5e5, epsilon: 1e-5, tied: true },
 ];
 
-/// Which types the weights have, by the names that GGUF files go by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mix {
-    F32,
-    F16,
-    Q8_0,
-    Q4_0,
-    Q4KM,
-}
-
-/// The names of the mixes and their numbers in `general.file_type`.
-const MIXES: [(&str, Mix, u32); 5] = [
-    ("f32", Mix::F32, 0),
-    ("f16", Mix::F16, 1),
-    ("q8_0", Mix::Q8_0, 7),
-    ("q4_0", Mix::Q4_0, 2),
-    ("q4_k_m", Mix::Q4KM, 15),
-];
-
-impl Mix {
-    /// The type that llama.cpp's quantizer (`llama_tensor_get_type`) gives a matrix of `cols` columns. `part` is its
-    /// name; the embeddings go as `output` where they compute the logits.
-    fn dtype(self, part: &str, layer: usize, layers: usize, cols: usize) -> DType {
-        let eighth = layers / 8;
-        let sensitive = matches!(part, "attn_v" | "ffn_down")
-            && (layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2);
-        let wanted = match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
-            Self::Q8_0 => DType::Q8_0,
-            _ if part == "output" => DType::Q6K,
-            Self::Q4_0 => DType::Q4_0,
-            Self::Q4KM if sensitive => DType::Q6K,
-            Self::Q4KM => DType::Q4K,
-        };
-        match wanted {
-            DType::Q6K if !cols.is_multiple_of(256) => DType::Q8_0,
-            DType::Q4K if !cols.is_multiple_of(256) => DType::Q5_0,
-            wanted => wanted,
-        }
-    }
-}
-
 /// A shape and a mix of types.
 #[derive(Debug, Clone, Copy)]
 pub struct Synthetic {
@@ -107,8 +64,7 @@ pub struct Synthetic {
 
 impl fmt::Display for Synthetic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mix = MIXES.iter().find(|(_, mix, _)| *mix == self.mix).map_or("", |(name, ..)| name);
-        write!(f, "{}:{mix}", self.shape.name)
+        write!(f, "{}:{}", self.shape.name, self.mix)
     }
 }
 
@@ -118,9 +74,8 @@ impl FromStr for Synthetic {
     fn from_str(text: &str) -> Result<Self, String> {
         let (shape, mix) = text.split_once(':').unwrap_or((text, ""));
         let shape = SHAPES.iter().find(|s| s.name == shape);
-        let mix = MIXES.iter().find(|(name, ..)| *name == mix);
-        let (Some(shape), Some(&(_, mix, _))) = (shape, mix) else {
-            let (shapes, mixes) = (SHAPES.map(|s| s.name).join(", "), MIXES.map(|(name, ..)| name).join(", "));
+        let (Some(shape), Ok(mix)) = (shape, mix.parse()) else {
+            let (shapes, mixes) = (SHAPES.map(|s| s.name).join(", "), Mix::ALL.map(Mix::name).join(", "));
             return Err(format!("expected SHAPE:TYPE with a shape of {shapes} and a type of {mixes}"));
         };
         Ok(Self { shape, mix })
@@ -151,10 +106,10 @@ impl Synthetic {
 
     /// Puts the model together and hands it to `write`, with the number of bytes that all weights take.
     fn build(self, write: impl FnOnce(&Writer<'_>, usize) -> Result<()>) -> Result<()> {
-        let mut writer = Writer::new();
-        self.write_keys(&mut writer);
         let tensors = self.tensors();
         let pools = Pools::new(&tensors)?;
+        let mut writer = Writer::new();
+        self.write_keys(&mut writer);
         for (i, tensor) in tensors.iter().enumerate() {
             match &tensor.values {
                 Values::Random => writer.tensor(&tensor.name, tensor.dtype, &tensor.dims, pools.slice(i, tensor)),
@@ -168,12 +123,11 @@ impl Synthetic {
 
     fn write_keys(self, writer: &mut Writer<'_>) {
         let Shape { name, architecture, pre, context, rope_base, epsilon, .. } = *self.shape;
-        let file_type = MIXES.iter().find(|(_, mix, _)| *mix == self.mix).map_or(0, |(.., number)| *number);
         writer
             .key("general.architecture", architecture)
             .key("general.name", format!("{name}, random weights"))
             .key("general.quantization_version", 2_u32)
-            .key("general.file_type", file_type);
+            .key("general.file_type", self.mix.to_gguf());
         for (key, value) in [
             ("block_count", self.shape.layers),
             ("context_length", context),
@@ -211,7 +165,7 @@ impl Synthetic {
         let (q, kv) = (heads * head_dim, kv_heads * head_dim);
         let matrix = |name: String, part: &str, layer: usize, cols: usize, rows: usize| Planned {
             name,
-            dtype: self.mix.dtype(part, layer, layers, cols),
+            dtype: self.mix.dtype(part, layer, layers, cols).0,
             dims: vec![cols, rows],
             values: Values::Random,
         };
@@ -442,21 +396,6 @@ mod tests {
             let (a, b) = merge.split_once(' ').unwrap();
             assert!([a, b, &format!("{a}{b}")].iter().all(|token| set.contains(&(*token).to_owned())));
         }
-    }
-
-    /// As llama.cpp's quantizer chose for these shapes.
-    #[test]
-    fn types_are_those_of_real_files() {
-        let of = |mix: Mix, part: &str, layers: usize, cols: usize| -> Vec<usize> {
-            (0..layers).filter(|&i| mix.dtype(part, i, layers, cols).block_bytes() == 210).collect()
-        };
-        assert_eq!(of(Mix::Q4KM, "ffn_down", 30, 1536), [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29]);
-        assert_eq!(of(Mix::Q4KM, "ffn_down", 24, 4864), [0, 1, 2, 5, 8, 11, 14, 17, 20, 21, 22, 23]);
-        assert_eq!(Mix::Q4KM.dtype("attn_v", 0, 30, 576), DType::Q8_0);
-        assert_eq!(Mix::Q4KM.dtype("attn_v", 3, 30, 576), DType::Q5_0);
-        assert_eq!(Mix::Q4KM.dtype("output", 0, 22, 2048), DType::Q6K);
-        assert_eq!(Mix::Q4_0.dtype("output", 0, 30, 576), DType::Q8_0);
-        assert_eq!(Mix::Q4_0.dtype("token_embd", 0, 22, 2048), DType::Q4_0);
     }
 
     #[test]

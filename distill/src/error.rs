@@ -80,3 +80,11 @@ impl From<pupil::Error> for Error {
         Self::new(kind, error.to_string())
     }
 }
+
+/// Tensors that do not fit each other, or no memory for one.
+#[cfg(feature = "train")]
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::input(error.to_string())
+    }
+}

@@ -23,10 +23,12 @@
 //! 1. [`data`]: what students learn from and are measured on.
 //! 2. [`eval`]: how good a student is.
 //!
+//! 3. [`shortlist`]: which tokens a translation may have.
+//!
 //! And with the feature `train`:
 //!
-//! 3. `student`: trainable twins of the runtime's networks.
-//! 4. `loss`: what they are trained to make small.
+//! 4. `student`: trainable twins of the runtime's networks.
+//! 5. `loss`: what they are trained to make small.
 
 #[cfg(feature = "train")]
 pub mod batch;
@@ -34,7 +36,10 @@ pub mod data;
 mod error;
 pub mod eval;
 #[cfg(feature = "train")]
+pub mod labels;
+#[cfg(feature = "train")]
 pub mod loss;
+pub mod shortlist;
 #[cfg(feature = "train")]
 pub mod recipe;
 #[cfg(feature = "train")]

@@ -147,8 +147,17 @@ struct Source<'a> {
     name: String,
     dtype: DType,
     dims: Vec<usize>,
-    data: Cow<'a, [u8]>,
+    data: Data<'a>,
 }
+
+/// Where a tensor's bytes come from.
+enum Data<'a> {
+    Given(Cow<'a, [u8]>),
+    /// How many pieces there are, and what makes each.
+    Made(usize, Box<MakePiece<'a>>),
+}
+
+type MakePiece<'a> = dyn Fn(usize) -> Result<Vec<u8>> + 'a;
 
 /// Collects keys and tensors and writes them, in the order given, as a GGUF file.
 ///
@@ -191,17 +200,35 @@ impl<'a> Writer<'a> {
         dims: &[usize],
         data: impl Into<Cow<'a, [u8]>>,
     ) -> &mut Self {
-        self.tensors.push(Source { name: name.into(), dtype, dims: dims.to_vec(), data: data.into() });
+        self.tensors.push(Source { name: name.into(), dtype, dims: dims.to_vec(), data: Data::Given(data.into()) });
+        self
+    }
+
+    /// Adds a tensor whose data are made while the file is written, by `make(0)` to `make(pieces - 1)`: of a file that
+    /// is larger than memory, only one piece is there at a time.
+    pub fn tensor_in_pieces(
+        &mut self,
+        name: impl Into<String>,
+        dtype: DType,
+        dims: &[usize],
+        pieces: usize,
+        make: impl Fn(usize) -> Result<Vec<u8>> + 'a,
+    ) -> &mut Self {
+        let data = Data::Made(pieces, Box::new(make));
+        self.tensors.push(Source { name: name.into(), dtype, dims: dims.to_vec(), data });
         self
     }
 
     /// Writes the file to `out`.
     ///
     /// # Errors
-    /// `Input` if the keys and tensors do not make a file; `Io` if `out` fails.
+    /// `Input` if the keys and tensors do not make a file; `Io` if `out` fails; whatever a maker of pieces returns.
     pub fn write(&self, out: &mut (impl Write + ?Sized)) -> Result<()> {
-        self.check()?;
-        self.put(out).map_err(|e| Error::new(ErrorKind::Io, format!("cannot write: {e}")))
+        let sizes = self.check()?;
+        self.put(out, &sizes).map_err(|e| match e {
+            Failed::Writing(e) => Error::new(ErrorKind::Io, format!("cannot write: {e}")),
+            Failed::Making(e) => e,
+        })
     }
 
     /// Writes the file to `path`, through `<path>.part`, so that a failure leaves what was at `path` before.
@@ -209,25 +236,28 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_file(&self, path: &Path) -> Result<()> {
-        self.check().map_err(|e| e.at(path.display()))?;
+        let sizes = self.check().map_err(|e| e.at(path.display()))?;
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         let part = PathBuf::from(part);
         let written = (|| {
             let mut out = BufWriter::new(File::create(&part)?);
-            self.put(&mut out)?;
-            out.into_inner()?.sync_all()?;
-            fs::rename(&part, path)
+            self.put(&mut out, &sizes)?;
+            out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+            Ok(fs::rename(&part, path)?)
         })();
         written.map_err(|e| {
             // Nothing of use is in it, and the first error is the one to report.
             let _ = fs::remove_file(&part);
-            Error::io(path, &e)
+            match e {
+                Failed::Writing(e) => Error::io(path, &e),
+                Failed::Making(e) => e,
+            }
         })
     }
 
-    /// What the reader would refuse, and what llama.cpp would.
-    fn check(&self) -> Result<()> {
+    /// Refuses what the reader would, and what llama.cpp would. Returns the bytes of each tensor.
+    fn check(&self) -> Result<Vec<usize>> {
         limits::alignment(self.alignment).map_err(Error::input)?;
         if u32::try_from(self.alignment).is_err() {
             return Err(Error::input(format!("the alignment is {}, expected less than 2^32", self.alignment)));
@@ -249,6 +279,7 @@ impl<'a> Writer<'a> {
             }
         }
         let mut names = HashSet::new();
+        let mut sizes = Vec::with_capacity(self.tensors.len());
         for Source { name, dtype, dims, data } in &self.tensors {
             let refuse = |e: String| Error::input(e).at(format!("tensor `{}`", shown(name.as_bytes(), 80)));
             limits::name(name.as_bytes(), limits::MAX_TENSOR_NAME - 1).map_err(refuse)?;
@@ -256,17 +287,18 @@ impl<'a> Writer<'a> {
                 return Err(refuse("it was added twice".into()));
             }
             let bytes = limits::tensor_bytes(*dtype, dims).map_err(refuse)?;
-            if data.len() != bytes {
-                return Err(refuse(format!(
-                    "it has {} bytes of data, expected {bytes} for {dtype} {dims:?}",
-                    data.len()
-                )));
+            if let Data::Given(data) = data
+                && data.len() != bytes
+            {
+                let len = data.len();
+                return Err(refuse(format!("it has {len} bytes of data, expected {bytes} for {dtype} {dims:?}")));
             }
+            sizes.push(bytes);
         }
-        Ok(())
+        Ok(sizes)
     }
 
-    fn put(&self, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    fn put(&self, out: &mut (impl Write + ?Sized), sizes: &[usize]) -> Result<(), Failed> {
         let mut head = Vec::from(*b"GGUF");
         head.extend(3_u32.to_le_bytes());
         head.extend((self.tensors.len() as u64).to_le_bytes());
@@ -279,23 +311,63 @@ impl<'a> Writer<'a> {
             head.extend(&value.bytes);
         }
         let mut offset = 0;
-        for tensor in &self.tensors {
+        for (tensor, size) in self.tensors.iter().zip(sizes) {
             put_string(&mut head, tensor.name.as_bytes());
             head.extend((tensor.dims.len() as u32).to_le_bytes());
             head.extend(tensor.dims.iter().flat_map(|&d| (d as u64).to_le_bytes()));
             head.extend(tensor.dtype.to_gguf().to_le_bytes());
             head.extend(u64::to_le_bytes(offset));
-            offset += tensor.data.len().next_multiple_of(self.alignment) as u64;
+            offset += size.next_multiple_of(self.alignment) as u64;
         }
-        self.put_padded(out, &head)?;
-        self.tensors.iter().try_for_each(|tensor| self.put_padded(out, &tensor.data))
+        out.write_all(&head)?;
+        self.pad(out, head.len())?;
+        for (tensor, &size) in self.tensors.iter().zip(sizes) {
+            match &tensor.data {
+                Data::Given(data) => out.write_all(data)?,
+                Data::Made(pieces, make) => put_pieces(out, &tensor.name, size, *pieces, make)?,
+            }
+            self.pad(out, size)?;
+        }
+        Ok(())
     }
 
-    /// Writes `bytes`, and zeros up to the alignment.
-    fn put_padded(&self, out: &mut (impl Write + ?Sized), bytes: &[u8]) -> io::Result<()> {
-        let padding = bytes.len().next_multiple_of(self.alignment) - bytes.len();
-        out.write_all(bytes)?;
+    /// Writes zeros from `len` up to the alignment.
+    fn pad(&self, out: &mut (impl Write + ?Sized), len: usize) -> io::Result<()> {
+        let padding = len.next_multiple_of(self.alignment) - len;
         io::copy(&mut io::repeat(0).take(padding as u64), out)?;
         Ok(())
+    }
+}
+
+fn put_pieces(
+    out: &mut (impl Write + ?Sized),
+    name: &str,
+    size: usize,
+    pieces: usize,
+    make: &MakePiece<'_>,
+) -> Result<(), Failed> {
+    let mut written = 0;
+    for i in 0..pieces {
+        let piece = make(i).map_err(|e| Failed::Making(e.at(format!("tensor `{name}`"))))?;
+        written += piece.len();
+        out.write_all(&piece)?;
+    }
+    if written == size {
+        return Ok(());
+    }
+    let message = format!("tensor `{name}`: {written} bytes of data were made, expected {size}");
+    Err(Failed::Making(Error::input(message)))
+}
+
+/// Why a file could not be written.
+enum Failed {
+    Writing(io::Error),
+    /// A piece of a tensor could not be made.
+    Making(Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Writing(error)
     }
 }

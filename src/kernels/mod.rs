@@ -104,6 +104,8 @@ pub struct Kernels {
     fill: unsafe fn(&mut Tile, usize, &[f32]),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     swiglu: unsafe fn(&mut [f32], &[f32]),
+    geglu: unsafe fn(&mut [f32], &[f32]),
+    sum_exp: unsafe fn(&[f32], f32) -> f32,
     add: unsafe fn(&mut [f32], &[f32]),
     softmax: unsafe fn(&mut [f32], usize, usize, usize),
     scores: unsafe fn(usize, &[f32], &[f32], &mut [f32]),
@@ -198,6 +200,8 @@ macro_rules! table {
                     ops::rms_norm($wide, x, weight, epsilon, out)
                 }
                 fn swiglu(gate: &mut [f32], up: &[f32]) { ops::swiglu($wide, gate, up) }
+                fn geglu(gate: &mut [f32], up: &[f32]) { ops::geglu($wide, gate, up) }
+                fn sum_exp(x: &[f32], max: f32) -> f32 { ops::sum_exp($wide, x, max) }
                 fn add(x: &mut [f32], y: &[f32]) { ops::add($wide, x, y) }
                 fn softmax(scores: &mut [f32], width: usize, c: usize, len: usize) {
                     ops::softmax($wide, scores, width, c, len)
@@ -266,7 +270,7 @@ macro_rules! table {
                 query_width: <$wide_type as Simd>::LANES / 2,
                 tile_width: $tokens,
                 detected: table!(@detected $($feature)*),
-                gemv, unpack, gemm, fill, rms_norm, swiglu, add, softmax, scores, mix, widen, rope,
+                gemv, unpack, gemm, fill, rms_norm, swiglu, geglu, sum_exp, add, softmax, scores, mix, widen, rope,
                 dense_floats, dense_bytes, depthwise_floats, depthwise_bytes, activate, narrow, widen_bytes, combine,
                 maximum_floats, maximum_bytes, lerp, softmax_row,
                 conv_pixels: $pixels,
@@ -274,13 +278,13 @@ macro_rules! table {
             };
         }
     };
-    (@functions $features:tt { $(fn $name:ident $args:tt $body:block)* }) => {
-        $(table!(@function $features $name $args $body);)*
+    (@functions $features:tt { $(fn $name:ident $args:tt $(-> $result:ty)? $body:block)* }) => {
+        $(table!(@function $features $name $args [$($result)?] $body);)*
     };
-    (@function [$($feature:literal)*] $name:ident ($($arg:ident: $type:ty),*) $body:block) => {
+    (@function [$($feature:literal)*] $name:ident ($($arg:ident: $type:ty),*) [$($result:ty)?] $body:block) => {
         #[allow(unsafe_code)]
         $(#[target_feature(enable = $feature)])*
-        unsafe fn $name($($arg: $type),*) $body
+        unsafe fn $name($($arg: $type),*) $(-> $result)? $body
     };
     (@detected) => { || true };
     (@detected $($feature:tt)+) => { || $(detected!($feature))&&+ };
@@ -406,6 +410,16 @@ impl Kernels {
     /// `gate = gate × σ(gate) × up` (SwiGLU, Shazeer 2020).
     pub fn swiglu(&self, gate: &mut [f32], up: &[f32]) {
         call!(self.swiglu, gate, up);
+    }
+
+    /// `gate = gelu(gate) × up` (GEGLU, Shazeer 2020), with GELU approximated by tanh.
+    pub fn geglu(&self, gate: &mut [f32], up: &[f32]) {
+        call!(self.geglu, gate, up);
+    }
+
+    /// `Σ exp(x − max)`, where `max` is the largest of `x`.
+    pub fn sum_exp(&self, x: &[f32], max: f32) -> f32 {
+        call!(self.sum_exp, x, max)
     }
 
     /// `x += y`

@@ -66,6 +66,30 @@ pub(super) fn swiglu<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
     });
 }
 
+/// `gate = gelu(gate) × up`: GEGLU (Shazeer 2020) with GELU's approximation by tanh (Hendrycks & Gimpel 2016),
+/// `½ x (1 + tanh u) = x σ(2u)` where `u = √(2/π) (x + 0.044715 x³)`.
+#[inline(always)]
+pub(super) fn geglu<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
+    const LINEAR: f32 = -1.595_769_1; // −2 √(2/π)
+    for_each_vector!(s, S, gate, up, |g, u| {
+        let slope = s.mul_add(s.mul(g, g), s.splat(LINEAR * 0.044_715), s.splat(LINEAR));
+        let denominator = s.add(s.splat(1.0), exp(s, s.mul(g, slope)));
+        s.mul(s.div(g, denominator), u)
+    });
+}
+
+/// `Σ exp(x − max)`
+#[inline(always)]
+pub(super) fn sum_exp<S: Simd>(s: S, x: &[f32], max: f32) -> f32 {
+    let (top, mut sum) = (s.splat(max), s.splat(0.0));
+    let parts = x.chunks_exact(S::LANES);
+    let rest: f32 = parts.remainder().iter().map(|x| (x - max).exp()).sum();
+    for part in parts {
+        sum = s.add(sum, exp(s, s.sub(s.load(part), top)));
+    }
+    s.sum(sum) + rest
+}
+
 /// `x += y`
 #[inline(always)]
 pub(super) fn add<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {

@@ -1,4 +1,4 @@
-//! Causal attention over the cache (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023).
+//! Attention over the cache (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023).
 //!
 //! The queries of some tokens and of all heads that share a key/value head are processed together: each block of keys
 //! and values is widened once for all of them.
@@ -7,6 +7,7 @@ use crate::kernels::{KEYS, Kernels};
 use crate::nets::kv::HeadCache;
 use crate::nets::linear::Compute;
 use crate::threads::Block;
+use std::ops::Range;
 
 /// Query rows that a task processes together.
 const ROWS: usize = 32;
@@ -24,29 +25,91 @@ pub(super) struct Scratch {
 /// The queries of one batch.
 #[derive(Clone, Copy)]
 pub(super) struct Queries<'a> {
-    /// `[tokens][stride]`, of which the first `heads × dims` elements are the queries.
+    /// `[rows][stride]`, of which the first `heads × dims` elements are the queries.
     pub(super) rows: &'a [f32],
     pub(super) stride: usize,
-    pub(super) tokens: usize,
     /// Query heads.
     pub(super) heads: usize,
     /// Elements of a head.
     pub(super) dims: usize,
-    /// The first token's position in the cache.
-    pub(super) position: usize,
+    /// What scores are multiplied by.
+    pub(super) scale: f32,
 }
 
-/// `out[t] = softmax(q · Kᵀ / √dims) · V` for each head, `out: [tokens][heads × dims]`. The batch's own keys and values
-/// are in the cache already.
-pub(super) fn attend(compute: &mut Compute, cache: &[HeadCache], queries: Queries<'_>, out: &mut [f32]) {
+/// Consecutive rows of queries that look at the same keys.
+#[derive(Debug, Clone)]
+pub(super) struct Span {
+    pub(super) rows: Range<usize>,
+    /// The block of the cache that the keys begin in.
+    pub(super) block: usize,
+    /// The first row's position among the keys; the others follow it.
+    pub(super) position: usize,
+    pub(super) sight: Sight,
+}
+
+/// Which keys a query sees.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sight {
+    /// Those up to its own position.
+    Past,
+    /// As many as that, whatever its position.
+    All(usize),
+}
+
+impl Span {
+    /// How many keys the query in `row` sees.
+    fn seen(&self, row: usize) -> usize {
+        match self.sight {
+            Sight::Past => self.position + row - self.rows.start + 1,
+            Sight::All(keys) => keys,
+        }
+    }
+
+    /// The span in parts small enough for a task, of queries with `group` heads to a key/value head.
+    pub(super) fn parts(self, group: usize) -> impl Iterator<Item = Self> {
+        let step = (ROWS / group).max(1);
+        self.rows.clone().step_by(step).map(move |start| Self {
+            rows: start..(start + step).min(self.rows.end),
+            position: self.position + start - self.rows.start,
+            ..self
+        })
+    }
+}
+
+/// What is added to the scores, by how far a key is after its query: relative positions.
+#[derive(Clone, Copy)]
+pub(super) struct Bias<'a> {
+    /// `[heads][stride]`, with distance 0 at `zero`.
+    pub(super) table: &'a [f32],
+    pub(super) stride: usize,
+    pub(super) zero: usize,
+}
+
+impl<'a> Bias<'a> {
+    /// Of one head and the query at `position`: one number for each key.
+    fn row(&self, head: usize, position: usize) -> &'a [f32] {
+        &self.table[head * self.stride..][..self.stride][self.zero - position..]
+    }
+}
+
+/// `out[t] = softmax(scale × q · Kᵀ + bias) · V` for each head, `out: [rows][heads × dims]`. The spans follow each other
+/// and cover all rows; their keys and values are in the cache already.
+pub(super) fn attend(
+    compute: &mut Compute,
+    cache: &[HeadCache],
+    queries: Queries<'_>,
+    spans: &[Span],
+    bias: Option<Bias<'_>>,
+    out: &mut [f32],
+) {
     let (team, shared) = compute.split();
     let group = queries.heads / cache.len();
-    let step = (ROWS / group).max(1);
-    let rows: Vec<usize> = (0..queries.tokens).step_by(step).chain([queries.tokens]).collect();
+    let rows: Vec<usize> = std::iter::once(0).chain(spans.iter().map(|span| span.rows.end)).collect();
     let cols: Vec<usize> = (0..=cache.len()).map(|head| head * group * queries.dims).collect();
-    team.blocks(out, queries.heads * queries.dims, &rows, &cols, |worker, _, head, block| {
+    team.blocks(out, queries.heads * queries.dims, &rows, &cols, |worker, i, head, block| {
         let scratch = &mut shared.scratch(worker).attention;
-        attend_block(shared.kernels, &cache[head], queries, head * group, group, block, scratch);
+        let heads = head * group..(head + 1) * group;
+        attend_block(shared.kernels, &cache[head], queries, &spans[i], heads, bias, block, scratch);
     });
 }
 
@@ -62,30 +125,34 @@ fn widths(mut rows: usize, widest: usize) -> impl Iterator<Item = usize> {
     })
 }
 
+/// Attention of the heads `heads`, which share the key/value head `cache`, over one span.
+#[allow(clippy::too_many_arguments)]
 fn attend_block(
     kernels: &Kernels,
     cache: &HeadCache,
     queries: Queries<'_>,
-    first_head: usize,
-    group: usize,
+    span: &Span,
+    heads: Range<usize>,
+    bias: Option<Bias<'_>>,
     mut out: Block<'_>,
     scratch: &mut Scratch,
 ) {
-    let Queries { dims, stride, position, .. } = queries;
-    let tokens = out.rows();
-    let rows = tokens.len() * group;
+    let Queries { dims, stride, scale, .. } = queries;
+    let group = heads.len();
+    let rows = span.rows.len() * group;
+    // Row r is a query of this token and head.
+    let of = |r: usize| (span.rows.start + r / group, heads.start + r % group);
     let value_dims = cache.value_dims();
-    let blocks = (position + tokens.end).div_ceil(KEYS);
+    let blocks = span.seen(span.rows.end - 1).div_ceil(KEYS);
     let widest = kernels.query_width;
     let padded_rows: usize = widths(rows, widest).sum();
 
     // Queries as [width][dims][rows of the width], scaled.
-    let scale = 1.0 / (dims as f32).sqrt();
     scratch.queries.resize(padded_rows * dims, 0.0);
     let mut first = 0;
     for width in widths(rows, widest) {
         for c in 0..width.min(rows - first) {
-            let (t, head) = (tokens.start + (first + c) / group, first_head + (first + c) % group);
+            let (t, head) = of(first + c);
             let query = &queries.rows[t * stride + head * dims..][..dims];
             let slots = scratch.queries[first * dims..][..width * dims].iter_mut().skip(c).step_by(width);
             slots.zip(query).for_each(|(slot, q)| *slot = q * scale);
@@ -95,7 +162,7 @@ fn attend_block(
 
     scratch.scores.resize(padded_rows * blocks * KEYS, 0.0);
     for b in 0..blocks {
-        let keys = cache.keys(b, kernels, &mut scratch.keys);
+        let keys = cache.keys(span.block + b, kernels, &mut scratch.keys);
         let mut first = 0;
         for width in widths(rows, widest) {
             let q = &scratch.queries[first * dims..][..width * dims];
@@ -109,8 +176,15 @@ fn attend_block(
     for width in widths(rows, widest) {
         let scores = &mut scratch.scores[first * blocks * KEYS..][..width * blocks * KEYS];
         for c in 0..width.min(rows - first) {
-            let seen = position + tokens.start + (first + c) / group + 1;
-            kernels.softmax(scores, width, c, seen);
+            let (t, head) = of(first + c);
+            if let Some(bias) = bias {
+                let biases = bias.row(head, span.position + t - span.rows.start);
+                let scores = scores.chunks_exact_mut(width * KEYS).map(|block| &mut block[c * KEYS..][..KEYS]);
+                for (scores, biases) in scores.zip(biases.chunks(KEYS)) {
+                    scores.iter_mut().zip(biases).for_each(|(score, bias)| *score += bias);
+                }
+            }
+            kernels.softmax(scores, width, c, span.seen(t));
         }
         first += width;
     }
@@ -118,7 +192,7 @@ fn attend_block(
     scratch.sums.clear();
     scratch.sums.resize(padded_rows * value_dims, 0.0);
     for b in 0..blocks {
-        let values = cache.values(b, kernels, &mut scratch.values);
+        let values = cache.values(span.block + b, kernels, &mut scratch.values);
         let mut first = 0;
         for width in widths(rows, widest) {
             let weights = &scratch.scores[(first * blocks + b * width) * KEYS..][..width * KEYS];
@@ -127,7 +201,7 @@ fn attend_block(
         }
     }
     for (row, sums) in scratch.sums.chunks_exact(value_dims).take(rows).enumerate() {
-        let head = &mut out.row(tokens.start + row / group)[row % group * dims..][..dims];
+        let head = &mut out.row(of(row).0)[row % group * dims..][..dims];
         head.copy_from_slice(&sums[..dims]);
     }
 }

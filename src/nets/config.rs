@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
+use crate::nets::family;
 use crate::nets::rope::Rope;
 use crate::quant;
 use crate::tensor::Tensor;
@@ -44,18 +45,8 @@ impl Config {
     pub fn read(file: &Gguf) -> Result<Self> {
         let keys = file.keys();
         let arch = keys.str("general.architecture")?.to_owned();
-        if arch == "convnet" {
-            return Err(Error::unsupported(format!(
-                "{}: holds a detector (the architecture is 'convnet'), not a language model; pupil detect runs it",
-                file.name()
-            )));
-        }
         if !ARCHITECTURES.contains(&arch.as_str()) {
-            return Err(Error::unsupported(format!(
-                "{}: the architecture is '{arch}', expected {}",
-                file.name(),
-                ARCHITECTURES.join(", ")
-            )));
+            return Err(family::refusal(file, &arch, "a language model", &ARCHITECTURES.join(", ")));
         }
         let key = |name: &str| format!("{arch}.{name}");
         // Bounds keep products of the dimensions far from overflow; the largest models known stay well below them.

@@ -4,10 +4,10 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::Gguf;
-use crate::nets::attention::{Queries, attend};
+use crate::nets::attention::{Queries, Sight, Span, attend};
 use crate::nets::config::{Config, matrix, vector};
 use crate::nets::kv::{CacheType, KvCache};
-use crate::nets::linear::{Activations, Compute, Then, multiply, multiply_gated};
+use crate::nets::linear::{Activations, Compute, Gate, Then, multiply, multiply_gated};
 use crate::quant;
 use crate::tensor::Tensor;
 use std::time::Duration;
@@ -213,6 +213,9 @@ impl Decoder {
             quant::dequantize(self.embeddings.dtype(), self.embeddings.row_data(token..token + 1), row);
         }
         rope.angles(position, n, cos, sin);
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let span = Span { rows: 0..n, block: 0, position, sight: Sight::Past };
+        let spans: Vec<Span> = span.parts(heads / kv_heads).collect();
 
         for (i, layer) in self.layers.iter().enumerate() {
             let normed = |norm: &'_ [f32], x: &mut Activations, compute: &mut Compute, h: &[f32], w: &[&Tensor]| {
@@ -239,8 +242,8 @@ impl Decoder {
             } else {
                 team.each(cache.layer_mut(i), |_, head, cache| write(head, cache));
             }
-            let queries = Queries { rows: qkv, stride, tokens: n, heads, dims: head_dim, position };
-            attend(compute, cache.layer(i), queries, attended);
+            let queries = Queries { rows: qkv, stride, heads, dims: head_dim, scale };
+            attend(compute, cache.layer(i), queries, &spans, None, attended);
             x.set(compute, (n, q), &[&layer.attention_output], |_, t, out| {
                 out.copy_from_slice(&attended[t * q..][..q]);
             });
@@ -251,7 +254,7 @@ impl Decoder {
 
             // Feed-forward: x += Wdown · (silu(Wgate · norm(x)) × Wup · norm(x))
             normed(&layer.feed_forward_norm, x, compute, hidden, &[&layer.gate, &layer.up]);
-            multiply_gated(compute, &layer.gate, &layer.up, x, gated);
+            multiply_gated(compute, Gate::Silu, &layer.gate, &layer.up, x, gated);
             x.set(compute, (n, feed_forward), &[&layer.down], |_, t, out| {
                 out.copy_from_slice(&gated[t * feed_forward..][..feed_forward]);
             });

@@ -70,6 +70,17 @@ impl Store {
             Self::Q8 { .. } => unreachable!("quantized in rows, by HeadCache"),
         }
     }
+
+    fn copy(&mut self, from: usize, to: usize, len: usize) {
+        match self {
+            Self::F32(data) => data.copy_within(from..from + len, to),
+            Self::F16(data) => data.copy_within(from..from + len, to),
+            Self::Q8 { quants, scales } => {
+                quants.copy_within(from..from + len, to);
+                scales.copy_within(from / 32..(from + len) / 32, to / 32);
+            }
+        }
+    }
 }
 
 /// One head's keys and values in one layer.
@@ -152,6 +163,14 @@ impl HeadCache {
                 scratch
             }
         }
+    }
+
+    /// Copies `blocks` blocks of keys and values, from block `from` on, to those from block `to` on.
+    pub(super) fn copy(&mut self, from: usize, to: usize, blocks: usize) {
+        let values = KEYS * padded(self.dims, self.kind);
+        let keys = if self.kind == CacheType::Q8_0 { values } else { KEYS * self.dims };
+        self.keys.copy(from * keys, to * keys, blocks * keys);
+        self.values.copy(from * values, to * values, blocks * values);
     }
 
     /// Elements of a value with its padding.

@@ -137,8 +137,24 @@ pub fn multiply(compute: &mut Compute, parts: &[&Tensor], x: &Activations, out: 
     });
 }
 
-/// `out[t] = silu(gate · x[t]) × (up · x[t])`
-pub fn multiply_gated(compute: &mut Compute, gate: &Tensor, up: &Tensor, x: &Activations, out: &mut [f32]) {
+/// What a gated feed-forward layer does to its gate (Shazeer 2020).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// `x σ(x)`: SwiGLU.
+    Silu,
+    /// GELU in its approximation by tanh: GEGLU.
+    Gelu,
+}
+
+/// `out[t] = function(gate · x[t]) × (up · x[t])`
+pub fn multiply_gated(
+    compute: &mut Compute,
+    function: Gate,
+    gate: &Tensor,
+    up: &Tensor,
+    x: &Activations,
+    out: &mut [f32],
+) {
     let (team, shared) = compute.split();
     let (cuts, _) = cut(&[gate], x, shared.kernels, team.threads());
     team.blocks(out, gate.rows(), &[0, x.tokens], &cuts, |worker, _, _, mut block| {
@@ -150,7 +166,10 @@ pub fn multiply_gated(compute: &mut Compute, gate: &Tensor, up: &Tensor, x: &Act
             block.row(t).copy_from_slice(values);
         });
         product(shared.kernels, up, rows, x, up_panel, result, |t, values| {
-            shared.kernels.swiglu(block.row(t), values);
+            match function {
+                Gate::Silu => shared.kernels.swiglu(block.row(t), values),
+                Gate::Gelu => shared.kernels.geglu(block.row(t), values),
+            }
         });
     });
 }

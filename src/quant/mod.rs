@@ -32,6 +32,9 @@ pub mod fit;
 mod floats;
 pub mod k;
 pub mod legacy;
+mod mix;
+
+pub use mix::Mix;
 
 use crate::{
     error::{Error, Result},

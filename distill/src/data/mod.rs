@@ -1,4 +1,5 @@
 //! What students learn from and are measured on.
 
 pub mod detect;
+pub mod parallel;
 pub mod text;

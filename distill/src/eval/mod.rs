@@ -1,3 +1,4 @@
 //! How good a student is.
 
 pub mod detect;
+pub mod translate;

@@ -1,17 +1,49 @@
 //! What a student is trained to make small.
 //!
 //! `L = α · L_CE + (1 − α) · L_KD`, both summed over the valid tokens of a batch and divided by those of the whole
-//! accumulated batch (Hinton et al. 2015).
+//! accumulated batch (Hinton et al. 2015). Without a teacher, `L = L_CE`.
+//!
+//! ```
+//! use candle_core::{Device, Tensor, Var};
+//! use pupil_distill::loss::{Divergence, Objective, Soft, loss};
+//!
+//! let hidden = Var::from_tensor(&Tensor::zeros((2, 4), candle_core::DType::F32, &Device::Cpu)?)?;
+//! let output = Var::from_tensor(&Tensor::ones((3, 4), candle_core::DType::F32, &Device::Cpu)?)?;
+//! let teacher = Soft::Dense(Tensor::zeros((2, 3), candle_core::DType::F32, &Device::Cpu)?);
+//! let objective = Objective { tokens: 2, ..Objective::default() };
+//! let (loss, lost) = loss(&hidden, (&output, 1.0), &[0, 2], Some(&teacher), &objective)?;
+//! let gradients = loss.backward()?; // of `hidden` and `output`
+//! assert!((lost.cross_entropy / lost.tokens as f64 - 3_f64.ln()).abs() < 1e-6);
+//! # assert!(gradients.get(&output).is_some());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! On the CPU, [`fused`] never holds more than a few rows of `[n, vocab]`, and [`row`] is where losses and gradients of
+//! one position are; on other devices, [`composed`] is made of candle's operations.
 
-use candle_core::Tensor;
+mod composed;
+mod fused;
+mod matmul;
+mod row;
+#[cfg(test)]
+mod tests;
+mod vector;
+
+use crate::{
+    batch::IGNORE,
+    error::{Error, Result},
+};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Storage, Tensor};
+use std::ops::AddAssign;
 
 /// How far the student's distribution is from the teacher's; both at temperature T, and times T² so that gradients keep
 /// their size.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Divergence {
     /// `KL(teacher ‖ student)`.
+    #[default]
     ForwardKl,
-    /// `KL(student ‖ teacher)`.
+    /// `KL(student ‖ teacher)`. It needs all of the teacher's probabilities.
     ReverseKl,
     /// `β KL(teacher ‖ m) + (1 − β) KL(student ‖ m)` with `m = β teacher + (1 − β) student`.
     JensenShannon(f64),
@@ -38,23 +70,296 @@ pub struct Objective {
     pub tokens: usize,
 }
 
+impl Default for Objective {
+    /// Half and half, forward KL at temperature 2, no smoothing.
+    fn default() -> Self {
+        Self { alpha: 0.5, divergence: Divergence::ForwardKl, temperature: 2.0, label_smoothing: 0.0, tokens: 1 }
+    }
+}
+
+impl Objective {
+    /// # Errors
+    /// `Input` for a number that makes no sense.
+    pub fn check(&self) -> Result<()> {
+        let within = |name: &str, value: f64, expected: &str, good: bool| match good {
+            true => Ok(()),
+            false => Err(Error::input(format!("{name} is {value}, expected {expected}"))),
+        };
+        let Self { alpha, divergence, temperature, label_smoothing, tokens } = *self;
+        within("alpha", alpha, "0 to 1", (0.0..=1.0).contains(&alpha))?;
+        within("temperature", temperature, "0.01 to 100", (0.01..=100.0).contains(&temperature))?;
+        within("label smoothing", label_smoothing, "0 to less than 1", (0.0..1.0).contains(&label_smoothing))?;
+        within("the number of tokens", tokens as f64, "at least 1", tokens > 0)?;
+        let inside = |x: f64| x > 0.0 && x < 1.0;
+        match divergence {
+            Divergence::JensenShannon(beta) => within("beta", beta, "more than 0 and less than 1", inside(beta)),
+            Divergence::SkewedForwardKl(lambda) | Divergence::SkewedReverseKl(lambda) => {
+                within("lambda", lambda, "more than 0 and less than 1", inside(lambda))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What the teacher expects at each of n positions.
 #[derive(Debug, Clone)]
 pub enum Soft {
     /// Its logits, `[n, vocab]`.
     Dense(Tensor),
+    /// What makes its logits, a few rows at a time: `scale · hidden · weightᵀ`.
+    Hidden {
+        /// `[n, width]`
+        hidden: Tensor,
+        /// `[vocab, width]`
+        weight: Tensor,
+        /// Of the logits.
+        scale: f64,
+    },
     /// A few of its probabilities at the objective's temperature.
     Sparse(Sparse),
 }
 
 /// Probabilities of the likeliest tokens and of a sample of the others, `k` a position; what is left is spread as the
 /// sample stands for the tail (Sparse Logit Sampling, ACL 2025).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sparse {
     /// Tokens a position.
     pub k: usize,
-    /// `[n][k]`
+    /// `[n][k]`; what stands several times in a row counts as often.
     pub ids: Vec<u32>,
     /// `[n][k]`: target probabilities; those of a position sum to 1.
     pub probabilities: Vec<f32>,
+}
+
+/// What a batch lost: sums over its valid positions, in nats.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Lost {
+    /// Valid positions.
+    pub tokens: usize,
+    /// Cross-entropy with the labels, with their smoothing.
+    pub cross_entropy: f64,
+    /// The divergence from the teacher, times T².
+    pub divergence: f64,
+    /// Positions whose label is the student's likeliest token.
+    pub correct: usize,
+}
+
+impl AddAssign for Lost {
+    fn add_assign(&mut self, other: Self) {
+        self.tokens += other.tokens;
+        self.cross_entropy += other.cross_entropy;
+        self.divergence += other.divergence;
+        self.correct += other.correct;
+    }
+}
+
+/// The loss, a scalar whose gradients reach `hidden` and the output matrix, and what it is made of.
+///
+/// `hidden` is `[n, width]`, of the valid positions; `output` is [`Student::output`](crate::student::Student::output);
+/// `labels` are those of the positions, with or without the [`IGNORE`] between them. A loss that is not finite is
+/// returned as it is.
+///
+/// # Errors
+/// `Input` for shapes, labels or numbers that do not fit.
+pub fn loss(
+    hidden: &Tensor,
+    output: (&Tensor, f64),
+    labels: &[u32],
+    teacher: Option<&Soft>,
+    objective: &Objective,
+) -> Result<(Tensor, Lost)> {
+    let labels = valid(labels);
+    let vocab = check(hidden, output.0, &labels, teacher, objective)?;
+    if !hidden.device().is_cpu() {
+        return composed::loss(hidden, output, &labels, teacher, objective);
+    }
+    let (hidden, weight) = (hidden.to_dtype(DType::F32)?, output.0.to_dtype(DType::F32)?);
+    let wanted = [&hidden, &weight].map(|tensor| tensor.is_variable() || tensor.track_op());
+    let (lost, gradients) = on_cpu(&hidden, (&weight, output.1), &labels, teacher, objective, wanted, vocab)?;
+    let alpha = if teacher.is_some() { objective.alpha } else { 1.0 };
+    let total = weighted(alpha, lost.cross_entropy) + weighted(1.0 - alpha, lost.divergence);
+    let gradient = |numbers: Vec<f32>, of: &Tensor, wanted: bool| {
+        wanted.then(|| Tensor::from_vec(numbers, of.shape(), of.device())).transpose()
+    };
+    let op = Loss {
+        value: (total / objective.tokens as f64) as f32,
+        hidden: gradient(gradients.hidden, &hidden, wanted[0])?,
+        weight: gradient(gradients.weight, &weight, wanted[1])?,
+    };
+    Ok((hidden.apply_op2(&weight, op)?, lost))
+}
+
+/// What the loss is made of, without gradients.
+///
+/// # Errors
+/// As [`loss`].
+pub fn measure(
+    hidden: &Tensor,
+    output: (&Tensor, f64),
+    labels: &[u32],
+    teacher: Option<&Soft>,
+    objective: &Objective,
+) -> Result<Lost> {
+    let labels = valid(labels);
+    let vocab = check(hidden, output.0, &labels, teacher, objective)?;
+    let (hidden, weight) = (hidden.detach(), output.0.detach());
+    if !hidden.device().is_cpu() {
+        return Ok(composed::loss(&hidden, (&weight, output.1), &labels, teacher, objective)?.1);
+    }
+    let (hidden, weight) = (hidden.to_dtype(DType::F32)?, weight.to_dtype(DType::F32)?);
+    Ok(on_cpu(&hidden, (&weight, output.1), &labels, teacher, objective, [false; 2], vocab)?.0)
+}
+
+/// A part of weight 0 does not count, whatever it is.
+fn weighted(weight: f64, sum: f64) -> f64 {
+    if weight == 0.0 { 0.0 } else { weight * sum }
+}
+
+fn valid(labels: &[u32]) -> Vec<u32> {
+    labels.iter().copied().filter(|&label| label != IGNORE).collect()
+}
+
+/// Returns the vocabulary.
+fn check(
+    hidden: &Tensor,
+    weight: &Tensor,
+    labels: &[u32],
+    teacher: Option<&Soft>,
+    objective: &Objective,
+) -> Result<usize> {
+    objective.check()?;
+    let ((n, width), (vocab, inputs)) = (hidden.dims2()?, weight.dims2()?);
+    if width != inputs || vocab == 0 {
+        let message = format!("hidden states of {width} and a matrix of {vocab} x {inputs}: expected the same width");
+        return Err(Error::input(message));
+    }
+    if n != labels.len() {
+        return Err(Error::input(format!("{n} hidden states and {} labels, expected as many", labels.len())));
+    }
+    let token = |what: &str, id: u32| match (id as usize) < vocab {
+        true => Ok(()),
+        false => Err(Error::input(format!("{what} is {id}, expected less than the vocabulary of {vocab}"))),
+    };
+    labels.iter().try_for_each(|&label| token("a label", label))?;
+    let shape = match teacher {
+        None => [n, vocab],
+        Some(Soft::Dense(logits)) => logits.dims2()?.into(),
+        Some(Soft::Hidden { hidden, weight, .. }) => {
+            let ((rows, width), (vocab, inputs)) = (hidden.dims2()?, weight.dims2()?);
+            if width != inputs {
+                let message = format!("the teacher's hidden states are of {width}, its matrix of {inputs}");
+                return Err(Error::input(message));
+            }
+            [rows, vocab]
+        }
+        Some(Soft::Sparse(sparse)) => {
+            if objective.divergence == Divergence::ReverseKl {
+                let expected = "expected a teacher at hand, or another divergence";
+                return Err(Error::input(format!("reverse KL needs all of the teacher's probabilities: {expected}")));
+            }
+            sparse.ids.iter().try_for_each(|&id| token("an id of the teacher", id))?;
+            if sparse.ids.len() != n * sparse.k || sparse.probabilities.len() != n * sparse.k {
+                let (k, ids, probabilities) = (sparse.k, sparse.ids.len(), sparse.probabilities.len());
+                return Err(Error::input(format!("{ids} ids and {probabilities} probabilities, expected {n} x {k}")));
+            }
+            [n, vocab]
+        }
+    };
+    if shape != [n, vocab] {
+        return Err(Error::input(format!("the teacher's logits are {shape:?}, expected {:?}", [n, vocab])));
+    }
+    Ok(vocab)
+}
+
+/// Runs the fused pass on the numbers of tensors.
+fn on_cpu(
+    hidden: &Tensor,
+    (weight, scale): (&Tensor, f64),
+    labels: &[u32],
+    teacher: Option<&Soft>,
+    objective: &Objective,
+    wanted: [bool; 2],
+    vocab: usize,
+) -> Result<(Lost, fused::Gradients)> {
+    let width = hidden.dim(1)?;
+    let plain = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.contiguous();
+    let few;
+    let theirs = match teacher {
+        None | Some(Soft::Sparse(_)) => None,
+        Some(Soft::Dense(logits)) => Some((plain(logits)?, None)),
+        Some(Soft::Hidden { hidden, weight, scale }) => Some((plain(hidden)?, Some((plain(weight)?, *scale)))),
+    };
+    let (hidden, weight) = (plain(hidden)?, plain(weight)?);
+    let (hidden, weight) = (hidden.storage_and_layout(), weight.storage_and_layout());
+    let student = fused::Product { hidden: numbers(&hidden)?, weight: numbers(&weight)?, width, scale: scale as f32 };
+    let chunk = fused::chunk(vocab);
+    let run = |teacher| fused::run(student, labels, vocab, teacher, objective, wanted, chunk);
+    Ok(match (teacher, &theirs) {
+        (Some(Soft::Sparse(sparse)), _) => {
+            few = sorted(sparse);
+            run(Some(fused::Teacher::Few(&few, sparse.k)))
+        }
+        (_, Some((logits, None))) => run(Some(fused::Teacher::Logits(numbers(&logits.storage_and_layout())?))),
+        (_, Some((hidden, Some((weight, scale))))) => {
+            let width = hidden.dim(1)?;
+            let (hidden, weight) = (hidden.storage_and_layout(), weight.storage_and_layout());
+            let (hidden, weight) = (numbers(&hidden)?, numbers(&weight)?);
+            run(Some(fused::Teacher::Product(fused::Product { hidden, weight, width, scale: *scale as f32 })))
+        }
+        (_, None) => run(None),
+    })
+}
+
+/// The numbers of a contiguous tensor of f32 on the CPU.
+fn numbers<'a>((storage, layout): &'a (impl std::ops::Deref<Target = Storage>, &Layout)) -> Result<&'a [f32]> {
+    match (&**storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(numbers)), Some((start, end))) => Ok(&numbers[start..end]),
+        _ => Err(Error::input("a tensor is not on the CPU, expected the student's device")),
+    }
+}
+
+/// The rows of `sparse`, each sorted by id.
+fn sorted(sparse: &Sparse) -> Vec<(u32, f32)> {
+    let mut pairs: Vec<_> = sparse.ids.iter().copied().zip(sparse.probabilities.iter().copied()).collect();
+    pairs.chunks_exact_mut(sparse.k.max(1)).for_each(|row| row.sort_unstable_by_key(|&(id, _)| id));
+    pairs
+}
+
+/// A loss that is computed already, with its gradients.
+struct Loss {
+    value: f32,
+    hidden: Option<Tensor>,
+    weight: Option<Tensor>,
+}
+
+impl CustomOp2 for Loss {
+    fn name(&self) -> &'static str {
+        "distillation-loss"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![self.value]), Shape::from(())))
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        of_loss: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let factor = f64::from(of_loss.to_scalar::<f32>()?);
+        let scaled = |gradient: &Option<Tensor>| match (gradient, factor == 1.0) {
+            (None, _) => Ok(None),
+            (Some(gradient), true) => Ok(Some(gradient.clone())),
+            (Some(gradient), false) => gradient.affine(factor, 0.0).map(Some),
+        };
+        Ok((scaled(&self.hidden)?, scaled(&self.weight)?))
+    }
 }

@@ -1,4 +1,4 @@
-//! `pupil convert`: a detector's GGUF file out of an ONNX graph.
+//! A detector's file out of an ONNX graph.
 
 use crate::{
     args::{ConvertArgs, all_threads},
