@@ -3,7 +3,7 @@
 use crate::{
     batch::Batch,
     error::{Error, Result},
-    loss::{Objective, Soft},
+    loss::{Lost, Objective, Soft, loss},
     student::Student,
 };
 use candle_core::{Tensor, backprop::GradStore};
@@ -21,14 +21,17 @@ pub struct Part {
 }
 
 /// What came of a step's batches.
+#[derive(Default)]
 pub struct Step {
     /// The loss a token.
     pub loss: f64,
+    /// What it is made of.
+    pub lost: Lost,
     /// The sum of the parts' gradients, by the names of the variables.
     pub gradients: BTreeMap<String, Tensor>,
 }
 
-/// Runs the parts forward and backward. `teach` gives what the teacher expects of a part, `lose` the loss.
+/// Runs the parts forward and backward. `teach` gives what the teacher expects of a part.
 ///
 /// # Errors
 /// `Input` if a loss is no finite number, with the name of the batch; whatever the functions refuse.
@@ -36,27 +39,25 @@ pub fn step(
     student: &dyn Student,
     parts: &[Part],
     teach: &mut dyn FnMut(&Part) -> Result<Option<Soft>>,
-    lose: &Lose,
     mut dropout: Option<(f32, &mut ChaCha8Rng)>,
 ) -> Result<Step> {
-    let mut total = Step { loss: 0.0, gradients: BTreeMap::new() };
+    let mut total = Step::default();
     for part in parts {
         let soft = teach(part)?;
         let dropout = dropout.as_mut().map(|(rate, random)| (*rate, &mut **random));
         let hidden = student.hidden(&part.batch, dropout)?;
-        let loss = lose(&hidden, student.output(), &part.batch, soft.as_ref(), &part.objective)?;
+        let (weight, scale) = student.output()?;
+        let (loss, lost) = loss(&hidden, (&weight, scale), &part.batch.labels, soft.as_ref(), &part.objective)?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         if !value.is_finite() {
             return Err(Error::input(format!("the loss is {value} at {}, expected a number", part.name)));
         }
         total.loss += value;
+        total.lost += lost;
         add(student, &loss.backward()?, &mut total.gradients)?;
     }
     Ok(total)
 }
-
-/// A loss: of hidden states, what makes logits of them, the batch with its labels, and what the teacher expects.
-pub type Lose<'a> = dyn Fn(&Tensor, (&Tensor, f64), &Batch, Option<&Soft>, &Objective) -> Result<Tensor> + 'a;
 
 fn add(student: &dyn Student, new: &GradStore, sum: &mut BTreeMap<String, Tensor>) -> Result<()> {
     for (name, variable) in student.variables() {

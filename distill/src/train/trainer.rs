@@ -1,0 +1,441 @@
+//! The loop: steps, measurements, checkpoints.
+
+use super::{
+    AnyStudent, Options, Progress, Report, Watch,
+    checkpoint,
+    evaluate::{Exam, cross_entropy},
+    files,
+    metrics::{Metrics, Record},
+    plots,
+    prepare::Prepared,
+    schedule::{Moment, Phase, Schedule},
+    step::{Part, check_all_reached, step},
+    teach::Teach,
+};
+use crate::{
+    data::text::batches::{Cursor, Stream},
+    error::{Error, Result},
+    loss::Objective,
+    optimizer::{self, AdamW},
+    recipe::Recipe,
+    student::Student,
+};
+use candle_core::Tensor;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+
+/// Seconds between checkpoints, besides those at measurements.
+const SAVE_EVERY: f64 = 600.0;
+
+/// What a checkpoint holds besides tensors. What is drawn by chance at a step depends on the seed and the step alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct State {
+    /// What must be the same for a training to go on.
+    made_for: String,
+    step: u64,
+    /// Steps of the optimiser, which begins anew with each phase.
+    optimizer_steps: u64,
+    cursor: Cursor,
+    best: Option<Best>,
+    /// Measurements since the best one.
+    waited: u64,
+    seconds: f64,
+}
+
+/// The best measurement so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Best {
+    step: u64,
+    validation: f64,
+    score: Option<f64>,
+}
+
+impl Best {
+    fn beats(&self, other: &Self) -> bool {
+        match (self.score, other.score) {
+            (Some(mine), Some(theirs)) if mine != theirs => mine > theirs,
+            _ => self.validation < other.validation,
+        }
+    }
+}
+
+/// A training.
+pub struct Trainer<'r> {
+    recipe: &'r Recipe,
+    folder: PathBuf,
+    data: &'r Prepared,
+    student: AnyStudent,
+    teacher: Option<Teach>,
+    optimizer: AdamW,
+    schedule: Schedule,
+    exam: Exam,
+    threads: usize,
+    state: State,
+    metrics: Metrics,
+    window: Window,
+}
+
+/// Sums since the last record.
+struct Window {
+    loss: f64,
+    tokens: usize,
+    read: usize,
+    norm: f64,
+    started: Instant,
+}
+
+impl Window {
+    fn new() -> Self {
+        Self { loss: 0.0, tokens: 0, read: 0, norm: 0.0, started: Instant::now() }
+    }
+}
+
+impl<'r> Trainer<'r> {
+    /// A training that begins, or goes on where the checkpoint in the folder was made.
+    ///
+    /// # Errors
+    /// `Input` if the checkpoint was made by another recipe.
+    pub fn new(
+        recipe: &'r Recipe,
+        options: &Options,
+        data: &'r Prepared,
+        student: AnyStudent,
+        teacher: Option<Teach>,
+    ) -> Result<Self> {
+        let train = &recipe.train;
+        let per_epoch = data.train.plan(0).len() as f64 / train.accumulate as f64;
+        let steps = train.steps.unwrap_or_else(|| (train.epochs.unwrap_or(1.0) * per_epoch).ceil().max(1.0) as u64);
+        let exam = |items, limit| Exam::new(items, recipe.kind, limit, recipe.data.max_tokens, options.threads);
+        let mut trainer = Self {
+            schedule: Schedule::new(recipe, steps),
+            optimizer: AdamW::new(adamw(recipe), student.variables())?,
+            exam: exam(&data.parts.validation, train.eval_items),
+            threads: options.threads,
+            folder: options.folder.clone(),
+            metrics: Metrics::open(&options.folder.join(files::METRICS), 0)?,
+            state: State {
+                made_for: made_for(recipe, data),
+                step: 0,
+                optimizer_steps: 0,
+                cursor: Cursor::default(),
+                best: None,
+                waited: 0,
+                seconds: 0.0,
+            },
+            window: Window::new(),
+            recipe,
+            data,
+            student,
+            teacher,
+        };
+        trainer.resume()?;
+        Ok(trainer)
+    }
+
+    /// Steps that were done.
+    pub fn steps_done(&self) -> u64 {
+        self.state.step
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Takes up the checkpoint, if there is one.
+    fn resume(&mut self) -> Result<()> {
+        let path = self.path(files::CHECKPOINT);
+        if !path.exists() {
+            return Ok(());
+        }
+        let (tensors, state): (_, State) = checkpoint::load(&path)?;
+        if state.made_for != self.state.made_for {
+            let what = "made by another recipe or of other text, expected the same, or --fresh to begin anew";
+            return Err(Error::input(format!("{}: {what}", path.display())));
+        }
+        self.enter(self.schedule.at(state.step.saturating_sub(1)).phase)?;
+        self.optimizer.restore(&tensors, state.optimizer_steps)?;
+        set(&self.student, &tensors, "student.")?;
+        self.metrics = Metrics::open(&self.path(files::METRICS), state.step)?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Writes the checkpoint.
+    fn save(&self) -> Result<()> {
+        let (mut tensors, _) = self.optimizer.state()?;
+        tensors.extend(named(&self.student, "student."));
+        let state = State { optimizer_steps: self.optimizer.steps(), ..self.state.clone() };
+        checkpoint::save(&self.path(files::CHECKPOINT), &tensors, &state)
+    }
+
+    /// Trains until the end, or until `watch` says stop; then it is false. The checkpoint is there in both cases.
+    ///
+    /// # Errors
+    /// As [`distill`](super::distill).
+    pub fn run(&mut self, watch: &mut dyn Watch) -> Result<bool> {
+        if self.state.step > 0 {
+            watch.say(&format!("going on after step {}", self.state.step));
+        }
+        let data = self.data;
+        let mut stream = data.train.stream(self.state.cursor);
+        let mut saved = Instant::now();
+        self.window = Window::new();
+        while self.state.step < self.schedule.steps() {
+            let moment = self.schedule.at(self.state.step);
+            if moment.since == 0 && moment.phase != Phase::Text {
+                self.begin(moment.phase)?;
+            }
+            let (loss, speed) = self.step(moment, &mut stream)?;
+            let (step, steps) = (self.state.step, self.schedule.steps());
+            let left = self.state.seconds / step as f64 * (steps - step) as f64;
+            watch.step(&Progress { step, steps, phase: moment.phase, loss, speed, left });
+            let last = step == steps || self.schedule.at(step).phase != moment.phase;
+            if step.is_multiple_of(self.recipe.train.eval_every) || last {
+                self.measure(moment, watch)?;
+                self.save()?;
+                saved = Instant::now();
+            } else if saved.elapsed().as_secs_f64() > SAVE_EVERY {
+                self.save()?;
+                saved = Instant::now();
+            }
+            if watch.stop() && self.state.step < steps {
+                self.save()?;
+                self.draw()?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One change of the weights. Returns the loss a token and tokens a second.
+    fn step(&mut self, moment: Moment, stream: &mut Stream) -> Result<(f64, f64)> {
+        let started = Instant::now();
+        let (recipe, number) = (self.recipe, self.state.step + 1);
+        let mut batches = Vec::new();
+        for _ in 0..recipe.train.accumulate {
+            let batch = self.data.train.batch(&stream.next());
+            let Cursor { epoch, batch: at } = stream.cursor();
+            batches.push((batch, format!("step {number}, batch {at} of epoch {}", epoch + 1)));
+        }
+        let tokens: usize = batches.iter().map(|(batch, _)| batch.valid().len()).sum();
+        let read: usize = batches.iter().map(|(batch, _)| read(batch)).sum();
+        let objective = Objective {
+            alpha: moment.alpha,
+            divergence: recipe.loss.divergence.into(),
+            temperature: recipe.loss.temperature,
+            label_smoothing: recipe.loss.label_smoothing,
+            tokens,
+        };
+        let parts: Vec<Part> = batches.into_iter().map(|(batch, name)| Part { batch, objective, name }).collect();
+
+        let mut random = ChaCha8Rng::seed_from_u64(recipe.train.seed);
+        random.set_stream(u64::MAX - number);
+        let dropout = (recipe.train.dropout > 0.0).then_some((recipe.train.dropout, &mut random));
+        let teacher = self.teacher.as_ref();
+        let mut teach = |part: &Part| match teacher {
+            Some(teacher) if part.objective.alpha < 1.0 => teacher.soft(&part.batch).map(Some),
+            _ => Ok(None),
+        };
+        let stepped = step(&self.student, &parts, &mut teach, dropout)?;
+        if self.optimizer.steps() == 0 {
+            check_all_reached(&self.student, &stepped.gradients)?;
+        }
+        let norm = self.optimizer.step(self.student.variables(), &stepped.gradients, moment.rate);
+        let norm = norm.map_err(|error| error.at(&parts[0].name))?;
+
+        let seconds = started.elapsed().as_secs_f64();
+        self.state.step = number;
+        self.state.cursor = stream.cursor();
+        self.state.seconds += seconds;
+        self.window.loss += stepped.loss * tokens as f64;
+        self.window.tokens += tokens;
+        self.window.read += read;
+        self.window.norm = norm;
+        Ok((stepped.loss, read as f64 / seconds))
+    }
+
+    /// Begins a later phase with the best student so far.
+    fn begin(&mut self, phase: Phase) -> Result<()> {
+        let best = self.path(files::BEST);
+        if best.exists() {
+            let (tensors, _): (_, Best) = checkpoint::load(&best)?;
+            set(&self.student, &tensors, "student.")?;
+        }
+        self.enter(phase)?;
+        self.optimizer = AdamW::new(adamw(self.recipe), self.student.variables())?;
+        self.state.waited = 0;
+        // Students in f32 are no measure for those that are rounded.
+        if phase == Phase::Quantize {
+            self.state.best = None;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that weights are rounded if they are to be.
+    fn enter(&mut self, phase: Phase) -> Result<()> {
+        if phase == Phase::Quantize {
+            let types = super::file::types(&self.recipe.output.dtype)?;
+            self.student.weights_mut().store_as(Some(types));
+        }
+        Ok(())
+    }
+
+    /// Measures the student with the mean of its weights, keeps it if it is the best, and adds a record.
+    fn measure(&mut self, moment: Moment, watch: &mut dyn Watch) -> Result<()> {
+        let raw = self.swap_in_average()?;
+        let measured = self.measured();
+        if let Some(raw) = raw {
+            set(&self.student, &raw, "")?;
+        }
+        let best = measured?;
+        let Window { loss, tokens, read, norm, started } = std::mem::replace(&mut self.window, Window::new());
+        let record = Record {
+            step: self.state.step,
+            phase: moment.phase.name().into(),
+            epoch: self.state.cursor.epoch,
+            loss: loss / tokens.max(1) as f64,
+            rate: moment.rate,
+            speed: read as f64 / started.elapsed().as_secs_f64(),
+            seconds: self.state.seconds,
+            norm,
+            validation: Some(best.validation),
+            score: best.score,
+        };
+        let score = best.score.map_or(String::new(), |score| format!(", {} {score:.2}", self.exam.name()));
+        watch.say(&format!(
+            "step {}: loss {:.4}, validation {:.4}{score}, {:.0} tokens/s",
+            record.step, record.loss, best.validation, record.speed
+        ));
+        self.metrics.add(record)?;
+        let patience = self.recipe.train.patience;
+        if patience > 0 && self.state.waited >= patience && moment.phase == Phase::Text {
+            watch.say(&format!("no better measurement in {patience}: this phase ends here"));
+            self.state.step = self.schedule.end_of(self.state.step - 1);
+        }
+        self.window.started = Instant::now();
+        Ok(())
+    }
+
+    /// Measures the student as it is, and keeps it if it is the best.
+    fn measured(&mut self) -> Result<Best> {
+        let validation = cross_entropy(&self.student, &self.data.validation)?;
+        let score = match self.exam.is_empty() {
+            true => None,
+            false => Some(self.exam.score(&self.file("f32")?)?),
+        };
+        let now = Best { step: self.state.step, validation, score };
+        match self.state.best {
+            Some(best) if !now.beats(&best) => self.state.waited += 1,
+            _ => {
+                (self.state.best, self.state.waited) = (Some(now), 0);
+                checkpoint::save(&self.path(files::BEST), &named(&self.student, "student."), &now)?;
+            }
+        }
+        Ok(now)
+    }
+
+    /// Puts the mean of the weights in their place and returns them, if a mean is kept.
+    fn swap_in_average(&self) -> Result<Option<BTreeMap<String, Tensor>>> {
+        if self.recipe.train.ema == 0.0 {
+            return Ok(None);
+        }
+        let averages = self.optimizer.averages(self.student.variables())?;
+        let mut raw = BTreeMap::new();
+        for (name, variable) in self.student.variables() {
+            raw.insert(name.clone(), variable.as_tensor().copy()?);
+        }
+        set(&self.student, &averages, "")?;
+        Ok(Some(raw))
+    }
+
+    /// The student's file, with matrices stored as `dtype`.
+    fn file(&self, dtype: &str) -> Result<Vec<u8>> {
+        super::file::bytes(&self.student, &self.data.vocabulary, dtype, &[])
+    }
+
+    fn draw(&self) -> Result<()> {
+        plots::draw(&self.folder, self.metrics.records(), self.exam.name())
+    }
+
+    /// Writes the best student's file and the curves.
+    ///
+    /// # Errors
+    /// `Io` if they cannot be written.
+    pub fn finish(&mut self) -> Result<Report> {
+        self.draw()?;
+        let (tensors, best): (_, Best) = checkpoint::load(&self.path(files::BEST))?;
+        set(&self.student, &tensors, "student.")?;
+        let recipe = self.recipe;
+        let test = match self.data.parts.test.is_empty() {
+            true => &self.data.parts.validation,
+            false => &self.data.parts.test,
+        };
+        let exam = Exam::new(test, recipe.kind, usize::MAX, recipe.data.max_tokens, self.threads);
+        let plain = self.file(&recipe.output.dtype)?;
+        let score = if exam.is_empty() { None } else { Some(exam.score(&plain)?) };
+        let card = super::file::card(recipe, &best.validation, exam.name(), score);
+        let bytes = super::file::bytes(&self.student, &self.data.vocabulary, &recipe.output.dtype, &card)?;
+        checkpoint::replace(&recipe.output.file, |file| std::io::Write::write_all(file, &bytes))?;
+        Ok(Report {
+            parameters: self.student.parameters(),
+            bytes: bytes.len(),
+            step: best.step,
+            validation: best.validation,
+            score_name: exam.name(),
+            score,
+        })
+    }
+}
+
+fn adamw(recipe: &Recipe) -> optimizer::Config {
+    let train = &recipe.train;
+    optimizer::Config {
+        weight_decay: train.weight_decay,
+        clip: if train.clip == 0.0 { f64::INFINITY } else { train.clip },
+        ema: train.ema,
+        // What transformers are usually trained with: noise of few tokens fades sooner.
+        beta2: 0.98,
+        ..optimizer::Config::default()
+    }
+}
+
+/// What a checkpoint is good for: the same student, text and losses. How long and how it is measured may change.
+fn made_for(recipe: &Recipe, data: &Prepared) -> String {
+    let train = crate::recipe::TrainRecipe {
+        steps: None,
+        epochs: None,
+        eval_every: 1,
+        eval_items: 0,
+        patience: 0,
+        ..recipe.train.clone()
+    };
+    let text: usize = data.train.examples().iter().map(|example| example.source.len() + example.input.len()).sum();
+    let vocabulary = crate::labels::vocabulary_hash(data.vocabulary.tokenizer());
+    let examples = data.train.examples().len();
+    format!("{:?} {:?} {train:?} {examples} {text} {vocabulary:x}", recipe.student, recipe.loss)
+}
+
+/// Tokens of a batch that are no padding.
+fn read(batch: &crate::batch::Batch) -> usize {
+    let source: usize = batch.source.iter().flat_map(|source| &source.lengths).sum();
+    source + batch.input.lengths.iter().sum::<usize>()
+}
+
+/// The variables by their names behind a prefix.
+fn named(student: &AnyStudent, prefix: &str) -> BTreeMap<String, Tensor> {
+    let tensors = student.variables().iter();
+    tensors.map(|(name, variable)| (format!("{prefix}{name}"), variable.as_tensor().clone())).collect()
+}
+
+/// Sets all variables to the tensors of their names behind a prefix.
+fn set(student: &AnyStudent, tensors: &BTreeMap<String, Tensor>, prefix: &str) -> Result<()> {
+    for (name, variable) in student.variables() {
+        let tensor = tensors.get(&format!("{prefix}{name}"));
+        let tensor = tensor.filter(|tensor| tensor.shape() == variable.shape());
+        let tensor = tensor.ok_or_else(|| Error::format(format!("{name} is missing in the checkpoint, or of another shape")))?;
+        variable.set(tensor)?;
+    }
+    Ok(())
+}
