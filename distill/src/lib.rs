@@ -29,6 +29,8 @@
 //!
 //! 4. `student`: trainable twins of the runtime's networks.
 //! 5. `loss`: what they are trained to make small.
+//! 6. `nn`: the operations that students are made of, with their gradients.
+//! 7. `optimizer`: the step from gradients to better weights.
 
 #[cfg(feature = "train")]
 pub mod batch;
@@ -42,6 +44,10 @@ pub mod loss;
 pub mod shortlist;
 #[cfg(feature = "train")]
 pub mod recipe;
+#[cfg(feature = "train")]
+pub mod nn;
+#[cfg(feature = "train")]
+pub mod optimizer;
 #[cfg(feature = "train")]
 pub mod student;
 #[cfg(feature = "train")]

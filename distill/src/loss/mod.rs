@@ -23,11 +23,11 @@
 
 mod composed;
 mod fused;
-mod matmul;
+pub(crate) mod matmul;
 mod row;
 #[cfg(test)]
 mod tests;
-mod vector;
+pub(crate) mod vector;
 
 use crate::{
     batch::IGNORE,

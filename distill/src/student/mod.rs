@@ -1,7 +1,19 @@
 //! Trainable twins of the runtime's networks.
+//!
+//! [`decoder`] is the Llama family, [`encdec`] the T5 family. Both go through a batch without padding, and name their
+//! tensors as llama.cpp does, so that what is trained is what [`crate::export`] writes.
 
-use crate::{batch::Batch, error::Result};
+pub mod decoder;
+pub mod encdec;
+mod weights;
+
+pub use decoder::Decoder;
+pub use encdec::EncoderDecoder;
+pub use weights::Weights;
+
+use crate::{batch::Batch, error::Result, nn::Dropout};
 use candle_core::{Tensor, Var};
+use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 
@@ -18,5 +30,55 @@ pub trait Student {
     fn hidden(&self, batch: &Batch, dropout: Option<(f32, &mut ChaCha8Rng)>) -> Result<Tensor>;
 
     /// What makes logits of hidden states: `logits = scale · hidden · weightᵀ`, with a weight of `[vocab, embedding]`.
-    fn output(&self) -> (&Tensor, f64);
+    ///
+    /// # Errors
+    /// `Input` if the weights are to be [as they will be stored](Weights::store_as) and cannot be.
+    fn output(&self) -> Result<(Tensor, f64)>;
 }
+
+/// Where dropout's masks come from, for one pass through a network.
+struct Drops<'a>(Option<(f32, &'a mut ChaCha8Rng)>);
+
+impl Drops<'_> {
+    /// The next mask.
+    fn next(&mut self) -> Option<Dropout> {
+        let (rate, random) = self.0.as_mut()?;
+        Some(Dropout { rate: *rate, seed: random.next_u64() })
+    }
+
+    /// Drops numbers of a tensor.
+    fn apply(&mut self, x: Tensor) -> Result<Tensor> {
+        Ok(match self.next() {
+            Some(drop) => crate::nn::dropout::dropout(&x, drop)?,
+            None => x,
+        })
+    }
+
+    /// `before + x · weightᵀ`, numbers of the product being dropped.
+    fn add_linear(&mut self, before: &Tensor, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        use crate::nn::linear::{add_linear, linear};
+        Ok(match self.next() {
+            Some(drop) => (before + crate::nn::dropout::dropout(&linear(x, weight)?, drop)?)?,
+            None => add_linear(before, x, weight)?,
+        })
+    }
+}
+
+/// The rows of packed hidden states whose label counts.
+fn valid_rows(hidden: &Tensor, batch: &Batch) -> Result<Tensor> {
+    let width = batch.input.width;
+    let mut rows = Vec::new();
+    let mut first = 0;
+    for (labels, &length) in batch.labels.chunks_exact(width.max(1)).zip(&batch.input.lengths) {
+        let valid = |i: &usize| labels[*i] != crate::batch::IGNORE;
+        rows.extend((0..length).filter(valid).map(|i| (first + i) as u32));
+        first += length;
+    }
+    match rows.len() == first {
+        true => Ok(hidden.clone()),
+        false => Ok(crate::nn::embedding::embedding(hidden, &rows)?),
+    }
+}
+
+#[cfg(test)]
+mod tests;
