@@ -298,6 +298,10 @@ pub struct OutputRecipe {
     pub license: Option<String>,
     /// What it was trained on, in words.
     pub data: Option<String>,
+    /// The language that it translates from, such as "en".
+    pub from: Option<String>,
+    /// The language that it translates to.
+    pub to: Option<String>,
 }
 
 mod defaults {
@@ -480,10 +484,12 @@ impl Recipe {
         HeldOut { test: self.data.test, validation: self.data.validation }
     }
 
-    /// Whether anyone teaches.
-    pub fn has_teacher(&self) -> bool {
-        let TeacherRecipe { gguf, checkpoint, labels } = &self.teacher;
-        [gguf, checkpoint, labels].into_iter().flatten().next().is_some()
+}
+
+impl TeacherRecipe {
+    /// The teacher's file, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        [&self.gguf, &self.checkpoint, &self.labels].into_iter().flatten().next().map(PathBuf::as_path)
     }
 }
 
@@ -552,7 +558,7 @@ file = "out.gguf"
         assert_eq!((recipe.data.validation, recipe.train.clip, recipe.output.dtype.as_str()), (500, 1.0, "q8_0"));
         assert_eq!(recipe.loss.alpha, Alpha::Cosine { from: 0.9, to: 0.1 });
         assert_eq!(Divergence::from(recipe.loss.divergence), Divergence::SkewedReverseKl(0.9));
-        assert!(!recipe.has_teacher());
+        assert_eq!(recipe.teacher.path(), None);
     }
 
     #[test]

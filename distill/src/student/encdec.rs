@@ -238,7 +238,8 @@ impl EncoderDecoder {
             Activation::Relu => linear(&normed, &weight("ffn_up")?)?,
             _ => linears(&normed, &[&weight("ffn_gate")?, &weight("ffn_up")?])?,
         };
-        drops.add_linear(x, &activate(&inner, activation, drops.next())?, &weight("ffn_down")?)
+        let inner = activate(&inner, activation, drops.next())?;
+        drops.add_linear(x, &inner, &weight("ffn_down")?)
     }
 
     /// `x + attention(norm(x))`, to the text itself.

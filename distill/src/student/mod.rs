@@ -9,7 +9,7 @@ mod weights;
 
 pub use decoder::Decoder;
 pub use encdec::EncoderDecoder;
-pub use weights::Weights;
+pub use weights::{StoreAs, Weights};
 
 use crate::{batch::Batch, error::Result, nn::Dropout};
 use candle_core::{Tensor, Var};

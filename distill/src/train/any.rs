@@ -4,6 +4,7 @@ use crate::{
     batch::Batch,
     data::text::Kind,
     error::{Error, Result},
+    nn::gates::Activation,
     recipe::Recipe,
     student::{Decoder, EncoderDecoder, Student, Weights, decoder, encdec},
 };
@@ -56,7 +57,7 @@ impl AnyStudent {
         let file = Gguf::open(path)?;
         let student = match kind {
             Kind::Chat => Self::Chat(Decoder::new(decoder::Config::of(&file)?, 0, device)?),
-            Kind::Translate => Self::Translate(EncoderDecoder::new(encdec::Config::of(&file)?, 0, device)?),
+            Kind::Translate => Self::Translate(EncoderDecoder::new(shape_of(&file)?, 0, device)?),
         };
         student.init_from(&file, None, None)?;
         Ok(student)
@@ -124,6 +125,28 @@ impl Student for AnyStudent {
             Self::Translate(student) => student.output(),
         }
     }
+}
+
+/// The dimensions of the encoder-decoder in a file.
+fn shape_of(file: &Gguf) -> Result<encdec::Config> {
+    let config = pupil::nets::encdec::Config::read(file)?;
+    let gated = file.find_tensor("enc.blk.0.ffn_gate.weight").is_some();
+    Ok(encdec::Config {
+        vocab: config.vocab,
+        context: config.context,
+        embedding: config.embedding,
+        layers: config.encoder_layers,
+        decoder_layers: config.decoder_layers,
+        heads: config.heads,
+        head_dim: config.head_dim,
+        feed_forward: config.feed_forward,
+        activation: if gated { Activation::GatedGelu } else { Activation::Relu },
+        buckets: config.buckets,
+        max_distance: 128,
+        epsilon: config.epsilon,
+        tied: file.find_tensor("output.weight").is_none(),
+        start: config.start,
+    })
 }
 
 fn in_shape(error: Error) -> Error {

@@ -7,6 +7,7 @@
 mod any;
 pub mod checkpoint;
 pub mod evaluate;
+mod file;
 pub mod metrics;
 pub mod plots;
 pub mod prepare;
