@@ -39,11 +39,13 @@ pub mod eval;
 pub mod labels;
 #[cfg(feature = "train")]
 pub mod loss;
-pub mod shortlist;
 #[cfg(feature = "train")]
 pub mod recipe;
+pub mod shortlist;
 #[cfg(feature = "train")]
 pub mod student;
+#[cfg(feature = "train")]
+pub mod teacher;
 #[cfg(feature = "train")]
 pub mod tokenizer;
 #[cfg(feature = "train")]

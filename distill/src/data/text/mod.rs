@@ -11,7 +11,7 @@
 pub mod batches;
 #[cfg(feature = "train")]
 pub mod examples;
-mod lines;
+pub(crate) mod lines;
 pub mod split;
 
 use crate::error::{Error, Result};
@@ -179,7 +179,9 @@ fn parser(path: &Path, kind: Kind) -> Result<Parser> {
             ".jsonl or .txt",
         ),
     };
-    parser.ok_or_else(|| Error::input(format!("{}: not a kind of file for this student, expected {expected}", path.display())))
+    parser.ok_or_else(|| {
+        Error::input(format!("{}: not a kind of file for this student, expected {expected}", path.display()))
+    })
 }
 
 fn pair(line: &str) -> Result<Item, String> {
