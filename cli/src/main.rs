@@ -15,6 +15,8 @@ mod failure;
 mod input;
 mod inspect;
 mod interrupt;
+#[cfg(feature = "distill")]
+mod label;
 mod memory;
 mod progress;
 mod prompt;
@@ -46,7 +48,15 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Chat(args) => chat::run(&args),
         Command::Detect(args) => detect::run(&args),
-        Command::Eval(EvalArgs { what: EvalWhat::Detect(args) }) => eval::run(&args),
+        Command::Eval(EvalArgs { what }) => match what {
+            EvalWhat::Detect(args) => eval::run(&args),
+            #[cfg(feature = "distill")]
+            EvalWhat::Chat(args) => eval::chat::run(&args),
+            #[cfg(feature = "distill")]
+            EvalWhat::Compare(args) => eval::compare::run(&args),
+        },
+        #[cfg(feature = "distill")]
+        Command::Label(args) => label::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),
