@@ -10,6 +10,8 @@ mod chat;
 #[cfg(feature = "onnx")]
 mod convert;
 mod detect;
+#[cfg(feature = "distill")]
+mod distill;
 mod eval;
 mod failure;
 mod input;
@@ -55,6 +57,8 @@ fn run(command: Command) -> Outcome {
             #[cfg(feature = "distill")]
             EvalWhat::Compare(args) => eval::compare::run(&args),
         },
+        #[cfg(feature = "distill")]
+        Command::Distill(args) => distill::run(&args),
         #[cfg(feature = "distill")]
         Command::Label(args) => label::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -16,3 +16,10 @@ pub fn parts() -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:32} {pos}%  {eta} left");
     ProgressBar::new(100).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
+
+/// A bar over the steps of a training, with a message of its own.
+#[cfg(feature = "distill")]
+pub fn steps() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

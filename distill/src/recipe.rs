@@ -408,6 +408,10 @@ impl Recipe {
         if [gguf, checkpoint, labels].into_iter().flatten().count() > 1 {
             return Err(Error::input("[teacher] names several, expected one of gguf, checkpoint, labels"));
         }
+        if labels.is_some() && loss.divergence == DivergenceRecipe::ReverseKl {
+            let expected = "expected teacher.gguf or teacher.checkpoint, or another divergence";
+            return Err(Error::input(format!("loss.divergence is reverse-kl, which a label store cannot serve: {expected}")));
+        }
         match loss.alpha {
             Alpha::Fixed(alpha) => within("loss.alpha", alpha, 0.0, 1.0)?,
             Alpha::Cosine { from, to } => {

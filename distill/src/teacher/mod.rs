@@ -40,7 +40,7 @@ pub struct Twin<S> {
 impl<S: std::ops::Deref<Target: Student>> Teacher for Twin<S> {
     fn expect(&mut self, batch: &Batch) -> Result<Soft> {
         let hidden = self.student.hidden(batch, None)?.detach();
-        let (weight, scale) = self.student.output();
+        let (weight, scale) = self.student.output()?;
         Ok(Soft::Hidden { hidden, weight: weight.detach(), scale })
     }
 }

@@ -3,13 +3,17 @@
 use crate::{
     batch::Batch,
     data::text::{Item, Kind, Role, batches::Batches, split::hash},
-    error::{Error, Result},
-    eval::translate::{Evaluation, Tokenize},
+    error::Result,
+    eval::{
+        chat::Reader,
+        text::rouge_l,
+        translate::{Evaluation, Tokenize},
+    },
     loss::{Lost, Objective, measure},
     student::Student,
 };
-use pupil::{Chat, ChatOptions, Model, TranslateOptions, Translator, bytes::Bytes, text::SamplerOptions};
-use std::{ops::ControlFlow, sync::Arc};
+use pupil::{Model, TranslateOptions, Translator, bytes::Bytes, text::Message};
+use std::sync::Arc;
 
 /// Cross-entropy a token, in nats, on all examples.
 ///
@@ -37,7 +41,7 @@ pub struct Exam {
 
 struct Question {
     /// The turns before the last of the assistant, or the sentence alone.
-    turns: Vec<(Role, String)>,
+    turns: Vec<Message>,
     answers: Vec<String>,
 }
 
@@ -55,13 +59,14 @@ impl Exam {
                 }
                 _ if questions.len() == limit => break,
                 Item::Pair { source, target } => {
-                    let turns = vec![(Role::User, source.clone())];
+                    let turns = vec![Message::user(source)];
                     questions.push(Question { turns, answers: vec![target.clone()] });
                 }
                 Item::Dialogue(turns) => {
                     let Some(at) = turns.iter().rposition(|turn| turn.role == Role::Assistant) else { continue };
-                    let before: Vec<_> = turns[..at].iter().map(|turn| (turn.role, turn.text.clone())).collect();
-                    if before.last().is_some_and(|(role, _)| *role == Role::User) {
+                    let before = turns[..at].iter().map(|turn| Message::new(turn.role.name(), &*turn.text));
+                    let before: Vec<Message> = before.collect();
+                    if before.last().is_some_and(|turn| turn.role == "user") {
                         questions.push(Question { turns: before, answers: vec![turns[at].text.clone()] });
                     }
                 }
@@ -112,7 +117,7 @@ impl Exam {
                 evaluation.finish().bleu.score
             }
             Kind::Chat => {
-                let scores = pairs.map(|(answer, question)| rouge_l(answer, &question.answers[0]));
+                let scores = pairs.map(|(answer, question)| rouge_l(&question.answers[0], answer));
                 100.0 * scores.sum::<f64>() / self.questions.len().max(1) as f64
             }
         })
@@ -121,64 +126,22 @@ impl Exam {
     fn translations(&self, bytes: Arc<Bytes>) -> Result<Vec<String>> {
         let options = TranslateOptions { threads: self.threads, ..TranslateOptions::default() };
         let mut translator = Translator::from_bytes(bytes, "the student", options)?;
-        let texts: Vec<&str> = self.questions.iter().map(|question| question.turns[0].1.as_str()).collect();
+        let texts: Vec<&str> = self.questions.iter().map(|question| question.turns[0].content.as_str()).collect();
         Ok(translator.translate_batch(&texts)?.into_iter().map(|translation| translation.text).collect())
     }
 
     fn answers(&self, bytes: Arc<Bytes>) -> Result<Vec<String>> {
         let model = Model::from_bytes(bytes, "the student")?;
-        self.questions.iter().map(|question| self.answer(&model, question)).collect()
+        let mut reader = Reader::new(&model, None, self.threads)?;
+        // A dialogue that is too long is one that the student cannot answer.
+        let mut answer = |question: &Question| Ok(reader.answer(&question.turns, self.max_tokens)?.unwrap_or_default());
+        self.questions.iter().map(&mut answer).collect()
     }
-
-    fn answer(&self, model: &Model, question: &Question) -> Result<String> {
-        let options = ChatOptions {
-            raw: true,
-            threads: self.threads,
-            max_tokens: Some(self.max_tokens),
-            sampler: SamplerOptions { temperature: 0.0, repeat_penalty: 1.0, ..SamplerOptions::default() },
-            ..ChatOptions::default()
-        };
-        let turns: Vec<_> =
-            question.turns.iter().map(|(role, text)| pupil::text::Message::new(role.name(), text.as_str())).collect();
-        let prompt = model.template().render(&turns, &pupil::text::RenderOptions::prompt())?;
-        match Chat::new(model, options)?.say(&prompt, |_| ControlFlow::Continue(())) {
-            Ok(answer) => Ok(answer.text),
-            // A dialogue that is too long is one that the student cannot answer.
-            Err(error) if error.kind() == pupil::ErrorKind::ContextFull => Ok(String::new()),
-            Err(error) => Err(Error::from(error)),
-        }
-    }
-}
-
-/// ROUGE-L (Lin 2004): F1 of the longest common subsequence of words in lower case.
-fn rouge_l(answer: &str, reference: &str) -> f64 {
-    let words = |text: &str| -> Vec<String> {
-        let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-        words.map(str::to_lowercase).collect()
-    };
-    let (a, b) = (words(answer), words(reference));
-    let mut before = vec![0_usize; b.len() + 1];
-    for x in &a {
-        let mut row = vec![0; b.len() + 1];
-        for (j, y) in b.iter().enumerate() {
-            row[j + 1] = if x == y { before[j] + 1 } else { row[j].max(before[j + 1]) };
-        }
-        before = row;
-    }
-    2.0 * before[b.len()] as f64 / (a.len() + b.len()).max(1) as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rouge_is_the_longest_common_subsequence() {
-        assert_eq!(rouge_l("the cat sat", "The cat sat."), 1.0);
-        assert!((rouge_l("police killed the gunman", "police kill the gunman") - 0.75).abs() < 1e-12);
-        assert_eq!(rouge_l("", "x"), 0.0);
-        assert_eq!(rouge_l("", ""), 0.0);
-    }
 
     #[test]
     fn translations_of_a_sentence_are_one_question() {

@@ -44,7 +44,7 @@ pub fn types(name: &str) -> Result<StoreAs> {
 }
 
 /// What a file says about a student: where it comes from, and how good it is.
-pub fn card(recipe: &Recipe, validation: &f64, score_name: &str, score: Option<f64>) -> Vec<Key> {
+pub fn card(recipe: &Recipe, validation: f64, score_name: &str, score: Option<f64>) -> Vec<Key> {
     let output = &recipe.output;
     let mut keys: Vec<Key> = Vec::new();
     let mut text = |key: &str, value: &Option<String>| keys.extend(value.as_ref().map(|v| (key.into(), v.as_str().into())));
@@ -57,7 +57,7 @@ pub fn card(recipe: &Recipe, validation: &f64, score_name: &str, score: Option<f
     text("pupil.teacher", &teacher);
     let loss = &recipe.loss;
     keys.push(("pupil.loss".into(), format!("alpha {:?}, {:?}, temperature {}", loss.alpha, loss.divergence, loss.temperature).into()));
-    keys.push(("pupil.score.cross_entropy".into(), (*validation as f32).into()));
+    keys.push(("pupil.score.cross_entropy".into(), (validation as f32).into()));
     keys.extend(score.map(|score| (format!("pupil.score.{}", score_name.to_lowercase()), (score as f32).into())));
     keys
 }

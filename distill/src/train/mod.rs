@@ -11,6 +11,7 @@ mod file;
 pub mod metrics;
 pub mod plots;
 pub mod prepare;
+pub mod rollout;
 pub mod schedule;
 pub mod step;
 mod teach;
@@ -28,7 +29,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use teach::Teach;
 use trainer::Trainer;
 
 /// How a training goes about it, besides the recipe.
@@ -116,7 +116,8 @@ pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Res
     if options.fresh {
         forget(folder)?;
     }
-    let data = Prepared::new(recipe, &folder.join(files::TOKENIZER), &mut |line| watch.say(&line))?;
+    let goes_on = folder.join(files::CHECKPOINT).exists();
+    let data = Prepared::new(recipe, &folder.join(files::TOKENIZER), goes_on, &mut |line| watch.say(&line))?;
     let extension = match recipe.kind {
         crate::data::text::Kind::Translate => "tsv",
         crate::data::text::Kind::Chat => "jsonl",
@@ -130,12 +131,18 @@ pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Res
         student.init_from(&pupil::gguf::Gguf::open(path)?, None, None)?;
     }
     watch.say(&format!("student: {:.2} M parameters", student.parameters() as f64 / 1e6));
-    let teacher = Teach::open(recipe, &data.vocabulary)?;
+    let teacher = teach::open(recipe, &data, options.threads)?;
     let mut trainer = Trainer::new(recipe, options, &data, student, teacher)?;
     match trainer.run(watch)? {
         true => Ok(Outcome::Done(trainer.finish()?)),
         false => Ok(Outcome::Stopped(trainer.steps_done())),
     }
+}
+
+/// Sets the threads that training computes with, in all of the program and once for all.
+pub fn use_threads(threads: usize) {
+    // candle asks rayon's pool how many there are; a pool that is there already stays.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
 }
 
 /// Removes what an earlier training left.

@@ -26,14 +26,14 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Reads the text of a recipe, and learns the vocabulary or reads it: from `kept` if that file is there, so that a
-    /// training that goes on has the same. `say` is told what was found.
+    /// Reads the text of a recipe, and learns the vocabulary or reads it. It is kept in the file `kept`, where a training
+    /// that goes on finds it again. `say` is told what was found.
     ///
     /// # Errors
     /// What [`Corpus::read`] and [`Vocabulary`] refuse; `Input` if nothing is left to train on.
-    pub fn new(recipe: &Recipe, kept: &Path, say: &mut dyn FnMut(String)) -> Result<Self> {
+    pub fn new(recipe: &Recipe, kept: &Path, goes_on: bool, say: &mut dyn FnMut(String)) -> Result<Self> {
         let parts = parts(recipe, say)?;
-        let vocabulary = match kept.exists() {
+        let vocabulary = match goes_on && kept.exists() {
             true => Vocabulary::open(kept)?,
             false => {
                 let vocabulary = vocabulary(recipe, &parts.train)?;

@@ -8,20 +8,25 @@ use super::{
     metrics::{Metrics, Record},
     plots,
     prepare::Prepared,
+    rollout::{self, Writing},
     schedule::{Moment, Phase, Schedule},
     step::{Part, check_all_reached, step},
-    teach::Teach,
 };
 use crate::{
-    data::text::batches::{Cursor, Stream},
+    batch::Batch,
+    data::text::{
+        batches::{Cursor, Stream},
+        examples::Example,
+    },
     error::{Error, Result},
     loss::Objective,
     optimizer::{self, AdamW},
     recipe::Recipe,
     student::Student,
+    teacher::Teacher,
 };
 use candle_core::Tensor;
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
@@ -42,6 +47,8 @@ struct State {
     /// Measurements since the best one.
     waited: u64,
     seconds: f64,
+    /// What the student wrote, the oldest first.
+    replay: Vec<Example>,
 }
 
 /// The best measurement so far.
@@ -67,7 +74,7 @@ pub struct Trainer<'r> {
     folder: PathBuf,
     data: &'r Prepared,
     student: AnyStudent,
-    teacher: Option<Teach>,
+    teacher: Option<Box<dyn Teacher>>,
     optimizer: AdamW,
     schedule: Schedule,
     exam: Exam,
@@ -102,19 +109,22 @@ impl<'r> Trainer<'r> {
         options: &Options,
         data: &'r Prepared,
         student: AnyStudent,
-        teacher: Option<Teach>,
+        teacher: Option<Box<dyn Teacher>>,
     ) -> Result<Self> {
         let train = &recipe.train;
         let per_epoch = data.train.plan(0).len() as f64 / train.accumulate as f64;
         let steps = train.steps.unwrap_or_else(|| (train.epochs.unwrap_or(1.0) * per_epoch).ceil().max(1.0) as u64);
         let exam = |items, limit| Exam::new(items, recipe.kind, limit, recipe.data.max_tokens, options.threads);
+        let checkpoint = options.folder.join(files::CHECKPOINT);
+        let earlier: Option<(_, State)> = checkpoint.exists().then(|| checkpoint::load(&checkpoint)).transpose()?;
+        let step = earlier.as_ref().map_or(0, |(_, state)| state.step);
         let mut trainer = Self {
             schedule: Schedule::new(recipe, steps),
             optimizer: AdamW::new(adamw(recipe), student.variables())?,
             exam: exam(&data.parts.validation, train.eval_items),
             threads: options.threads,
             folder: options.folder.clone(),
-            metrics: Metrics::open(&options.folder.join(files::METRICS), 0)?,
+            metrics: Metrics::open(&options.folder.join(files::METRICS), step)?,
             state: State {
                 made_for: made_for(recipe, data),
                 step: 0,
@@ -123,6 +133,7 @@ impl<'r> Trainer<'r> {
                 best: None,
                 waited: 0,
                 seconds: 0.0,
+                replay: Vec::new(),
             },
             window: Window::new(),
             recipe,
@@ -130,7 +141,9 @@ impl<'r> Trainer<'r> {
             student,
             teacher,
         };
-        trainer.resume()?;
+        if let Some((tensors, state)) = earlier {
+            trainer.resume(&tensors, state).map_err(|error| error.at(checkpoint.display()))?;
+        }
         Ok(trainer)
     }
 
@@ -143,21 +156,15 @@ impl<'r> Trainer<'r> {
         self.folder.join(name)
     }
 
-    /// Takes up the checkpoint, if there is one.
-    fn resume(&mut self) -> Result<()> {
-        let path = self.path(files::CHECKPOINT);
-        if !path.exists() {
-            return Ok(());
-        }
-        let (tensors, state): (_, State) = checkpoint::load(&path)?;
+    /// Takes up what a checkpoint holds.
+    fn resume(&mut self, tensors: &BTreeMap<String, Tensor>, state: State) -> Result<()> {
         if state.made_for != self.state.made_for {
             let what = "made by another recipe or of other text, expected the same, or --fresh to begin anew";
-            return Err(Error::input(format!("{}: {what}", path.display())));
+            return Err(Error::input(what));
         }
         self.enter(self.schedule.at(state.step.saturating_sub(1)).phase)?;
-        self.optimizer.restore(&tensors, state.optimizer_steps)?;
-        set(&self.student, &tensors, "student.")?;
-        self.metrics = Metrics::open(&self.path(files::METRICS), state.step)?;
+        self.optimizer.restore(tensors, state.optimizer_steps)?;
+        set(&self.student, tensors, "student.")?;
         self.state = state;
         Ok(())
     }
@@ -213,29 +220,23 @@ impl<'r> Trainer<'r> {
     fn step(&mut self, moment: Moment, stream: &mut Stream) -> Result<(f64, f64)> {
         let started = Instant::now();
         let (recipe, number) = (self.recipe, self.state.step + 1);
-        let mut batches = Vec::new();
-        for _ in 0..recipe.train.accumulate {
-            let batch = self.data.train.batch(&stream.next());
-            let Cursor { epoch, batch: at } = stream.cursor();
-            batches.push((batch, format!("step {number}, batch {at} of epoch {}", epoch + 1)));
-        }
-        let tokens: usize = batches.iter().map(|(batch, _)| batch.valid().len()).sum();
-        let read: usize = batches.iter().map(|(batch, _)| read(batch)).sum();
-        let objective = Objective {
-            alpha: moment.alpha,
-            divergence: recipe.loss.divergence.into(),
-            temperature: recipe.loss.temperature,
-            label_smoothing: recipe.loss.label_smoothing,
-            tokens,
-        };
-        let parts: Vec<Part> = batches.into_iter().map(|(batch, name)| Part { batch, objective, name }).collect();
-
         let mut random = ChaCha8Rng::seed_from_u64(recipe.train.seed);
         random.set_stream(u64::MAX - number);
+        if let Some(on_policy) = recipe.on_policy.as_ref().filter(|_| moment.phase == Phase::OnPolicy)
+            && moment.since.is_multiple_of(on_policy.refresh)
+        {
+            self.write(&mut random)?;
+        }
+        let mut parts: Vec<Part> =
+            (0..recipe.train.accumulate).map(|_| self.part(moment, stream, &mut random)).collect();
+        let tokens: usize = parts.iter().map(|part| part.batch.valid().len()).sum();
+        let read: usize = parts.iter().map(|part| read(&part.batch)).sum();
+        parts.iter_mut().for_each(|part| part.objective.tokens = tokens);
+
         let dropout = (recipe.train.dropout > 0.0).then_some((recipe.train.dropout, &mut random));
-        let teacher = self.teacher.as_ref();
+        let teacher = &mut self.teacher;
         let mut teach = |part: &Part| match teacher {
-            Some(teacher) if part.objective.alpha < 1.0 => teacher.soft(&part.batch).map(Some),
+            Some(teacher) if part.objective.alpha < 1.0 => teacher.expect(&part.batch).map(Some),
             _ => Ok(None),
         };
         let stepped = step(&self.student, &parts, &mut teach, dropout)?;
@@ -256,6 +257,63 @@ impl<'r> Trainer<'r> {
         Ok((stepped.loss, read as f64 / seconds))
     }
 
+    /// The next part of a step: a batch of the text or, sometimes, of what the student wrote.
+    fn part(&self, moment: Moment, stream: &mut Stream, random: &mut ChaCha8Rng) -> Part {
+        let (loss, number) = (&self.recipe.loss, self.state.step + 1);
+        let objective = Objective {
+            alpha: moment.alpha,
+            divergence: loss.divergence.into(),
+            temperature: loss.temperature,
+            label_smoothing: loss.label_smoothing,
+            tokens: 1,
+        };
+        if let Some(on_policy) = self.recipe.on_policy.as_ref().filter(|_| moment.phase == Phase::OnPolicy)
+            && random.random::<f64>() < on_policy.fraction
+            && !self.state.replay.is_empty()
+        {
+            // Only the teacher knows whether it is any good.
+            let objective = Objective { alpha: 0.0, divergence: on_policy.divergence.into(), ..objective };
+            let name = format!("step {number}, a batch that the student wrote");
+            return Part { batch: self.written(random), objective, name };
+        }
+        let batch = self.data.train.batch(&stream.next_batch());
+        let Cursor { epoch, batch: at } = stream.cursor();
+        Part { batch, objective, name: format!("step {number}, batch {at} of epoch {}", epoch + 1) }
+    }
+
+    /// A batch of what the student wrote.
+    fn written(&self, random: &mut ChaCha8Rng) -> Batch {
+        let (mut examples, mut rows, mut longest) = (Vec::new(), 0, 0);
+        loop {
+            let example = &self.state.replay[random.random_range(0..self.state.replay.len())];
+            longest = longest.max(example.source.len() + example.input.len());
+            rows += 1;
+            if rows > 1 && rows * longest > self.recipe.train.batch_tokens {
+                return Batch::of(&examples, self.data.train.pad());
+            }
+            examples.push(example);
+        }
+    }
+
+    /// Has the student write about some of the text.
+    fn write(&mut self, random: &mut ChaCha8Rng) -> Result<()> {
+        let Some(on_policy) = &self.recipe.on_policy else { return Ok(()) };
+        let all = self.data.train.examples();
+        let chosen: Vec<&Example> = (0..on_policy.items).map(|_| &all[random.random_range(0..all.len())]).collect();
+        let how = Writing {
+            temperature: on_policy.temperature,
+            max_tokens: on_policy.max_new_tokens,
+            end: self.data.vocabulary.tokenizer().eos().unwrap_or_default(),
+            seed: random.random(),
+            threads: self.threads,
+        };
+        let written = rollout::write(&self.file("f32")?, self.recipe.kind, &chosen, how)?;
+        self.state.replay.extend(written);
+        let old = self.state.replay.len().saturating_sub(on_policy.replay);
+        self.state.replay.drain(..old);
+        Ok(())
+    }
+
     /// Begins a later phase with the best student so far.
     fn begin(&mut self, phase: Phase) -> Result<()> {
         let best = self.path(files::BEST);
@@ -266,9 +324,10 @@ impl<'r> Trainer<'r> {
         self.enter(phase)?;
         self.optimizer = AdamW::new(adamw(self.recipe), self.student.variables())?;
         self.state.waited = 0;
-        // Students in f32 are no measure for those that are rounded.
+        // Students in f32 are no measure for those that are rounded; this one is, before it learns.
         if phase == Phase::Quantize {
             self.state.best = None;
+            self.measured(phase)?;
         }
         Ok(())
     }
@@ -285,7 +344,7 @@ impl<'r> Trainer<'r> {
     /// Measures the student with the mean of its weights, keeps it if it is the best, and adds a record.
     fn measure(&mut self, moment: Moment, watch: &mut dyn Watch) -> Result<()> {
         let raw = self.swap_in_average()?;
-        let measured = self.measured();
+        let measured = self.measured(moment.phase);
         if let Some(raw) = raw {
             set(&self.student, &raw, "")?;
         }
@@ -319,10 +378,11 @@ impl<'r> Trainer<'r> {
     }
 
     /// Measures the student as it is, and keeps it if it is the best.
-    fn measured(&mut self) -> Result<Best> {
+    fn measured(&mut self, phase: Phase) -> Result<Best> {
         let validation = cross_entropy(&self.student, &self.data.validation)?;
         let score = match self.exam.is_empty() {
             true => None,
+            false if phase == Phase::Quantize => Some(self.exam.score(&self.file(&self.recipe.output.dtype)?)?),
             false => Some(self.exam.score(&self.file("f32")?)?),
         };
         let now = Best { step: self.state.step, validation, score };
@@ -375,7 +435,7 @@ impl<'r> Trainer<'r> {
         let exam = Exam::new(test, recipe.kind, usize::MAX, recipe.data.max_tokens, self.threads);
         let plain = self.file(&recipe.output.dtype)?;
         let score = if exam.is_empty() { None } else { Some(exam.score(&plain)?) };
-        let card = super::file::card(recipe, &best.validation, exam.name(), score);
+        let card = super::file::card(recipe, best.validation, exam.name(), score);
         let bytes = super::file::bytes(&self.student, &self.data.vocabulary, &recipe.output.dtype, &card)?;
         checkpoint::replace(&recipe.output.file, |file| std::io::Write::write_all(file, &bytes))?;
         Ok(Report {
@@ -403,6 +463,7 @@ fn adamw(recipe: &Recipe) -> optimizer::Config {
 
 /// What a checkpoint is good for: the same student, text and losses. How long and how it is measured may change.
 fn made_for(recipe: &Recipe, data: &Prepared) -> String {
+    let tokenizer = (recipe.tokenizer.train, recipe.tokenizer.size);
     let train = crate::recipe::TrainRecipe {
         steps: None,
         epochs: None,
@@ -414,7 +475,8 @@ fn made_for(recipe: &Recipe, data: &Prepared) -> String {
     let text: usize = data.train.examples().iter().map(|example| example.source.len() + example.input.len()).sum();
     let vocabulary = crate::labels::vocabulary_hash(data.vocabulary.tokenizer());
     let examples = data.train.examples().len();
-    format!("{:?} {:?} {train:?} {examples} {text} {vocabulary:x}", recipe.student, recipe.loss)
+    let (student, loss) = (&recipe.student, &recipe.loss);
+    format!("{student:?} {tokenizer:?} {loss:?} {train:?} {examples} {text} {vocabulary:x}")
 }
 
 /// Tokens of a batch that are no padding.
