@@ -31,6 +31,7 @@
 //! 5. `loss`: what they are trained to make small.
 //! 6. `nn`: the operations that students are made of, with their gradients.
 //! 7. `optimizer`: the step from gradients to better weights.
+//! 8. `export`: the file that the runtime maps.
 
 #[cfg(feature = "train")]
 pub mod batch;
@@ -38,16 +39,18 @@ pub mod data;
 mod error;
 pub mod eval;
 #[cfg(feature = "train")]
+pub mod export;
+#[cfg(feature = "train")]
 pub mod labels;
 #[cfg(feature = "train")]
 pub mod loss;
 #[cfg(feature = "train")]
-pub mod recipe;
-pub mod shortlist;
-#[cfg(feature = "train")]
 pub mod nn;
 #[cfg(feature = "train")]
 pub mod optimizer;
+#[cfg(feature = "train")]
+pub mod recipe;
+pub mod shortlist;
 #[cfg(feature = "train")]
 pub mod student;
 #[cfg(feature = "train")]

@@ -184,9 +184,14 @@ impl AdamW {
                     return Ok(Vec::new());
                 }
                 let name = format!("{kind}.{name}");
-                let found = tensors.get(&name).ok_or_else(|| Error::input(format!("the optimiser's {name} is missing")))?;
+                let found =
+                    tensors.get(&name).ok_or_else(|| Error::input(format!("the optimiser's {name} is missing")))?;
                 if found.elem_count() != numbers.len() || found.dtype() != DType::F32 {
-                    let message = format!("the optimiser's {name} is {:?}, expected {} numbers of f32", found.shape(), numbers.len());
+                    let message = format!(
+                        "the optimiser's {name} is {:?}, expected {} numbers of f32",
+                        found.shape(),
+                        numbers.len()
+                    );
                     return Err(Error::input(message));
                 }
                 to_vec(found)
@@ -299,7 +304,10 @@ impl InplaceOp2 for Update<'_> {
         }
         parts.zip(average.par_chunks_mut(TASK)).for_each(|(((weights, gradient), moments), average)| {
             update(((&mut *weights, gradient), moments));
-            average.iter_mut().zip(&*weights).for_each(|(average, weight)| *average += (1.0 - factors.ema) * (weight - *average));
+            average
+                .iter_mut()
+                .zip(&*weights)
+                .for_each(|(average, weight)| *average += (1.0 - factors.ema) * (weight - *average));
         });
         Ok(())
     }
@@ -316,5 +324,85 @@ impl Factors {
             square[i] = self.beta2 * square[i] + (1.0 - self.beta2) * g * g;
             weights[i] = weights[i] * self.keep - self.rate * mean[i] / (square[i].sqrt() * self.root + self.epsilon);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::check::{close, list};
+
+    #[derive(Deserialize)]
+    struct Vectors {
+        adamw: Trace,
+    }
+
+    #[derive(Deserialize)]
+    struct Trace {
+        start: [Vec<f32>; 2],
+        steps: Vec<Step>,
+    }
+
+    #[derive(Deserialize)]
+    struct Step {
+        gradients: [Vec<f32>; 2],
+        norm: f64,
+        weights: [Vec<f64>; 2],
+        averages: [Vec<f64>; 2],
+    }
+
+    const NAMES: [&str; 2] = ["blk.0.ffn_up.weight", "blk.0.ffn_norm.weight"];
+
+    fn named<T>(parts: [T; 2]) -> BTreeMap<String, T> {
+        NAMES.into_iter().map(String::from).zip(parts).collect()
+    }
+
+    fn tensors(numbers: &[Vec<f32>; 2]) -> [Tensor; 2] {
+        let [matrix, norm] = numbers.each_ref().map(|n| Tensor::new(&n[..], &Device::Cpu).unwrap());
+        [matrix.reshape((2, 3)).unwrap(), norm]
+    }
+
+    fn config() -> Config {
+        Config { beta2: 0.99, epsilon: 1e-6, weight_decay: 0.1, ema: 0.9, ..Config::default() }
+    }
+
+    #[test]
+    fn steps_are_those_of_pytorch_also_after_a_restart() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/students.json");
+        let Vectors { adamw } = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let variables = named(tensors(&adamw.start).map(|t| Var::from_tensor(&t).unwrap()));
+        let mut optimizer = AdamW::new(config(), &variables).unwrap();
+        for (i, step) in adamw.steps.iter().enumerate() {
+            if i == 4 {
+                let (state, steps) = optimizer.state().unwrap();
+                optimizer = AdamW::new(config(), &variables).unwrap();
+                optimizer.restore(&state, steps).unwrap();
+                let again = optimizer.state().unwrap();
+                assert_eq!(again.1, 4);
+                assert!(state.iter().all(|(name, tensor)| list(tensor) == list(&again.0[name])));
+            }
+            let rate = 0.01 * (i + 1) as f64 / 4.0;
+            let norm = optimizer.step(&variables, &named(tensors(&step.gradients)), rate).unwrap();
+            close("norm", &[norm], &[step.norm], 1e-6);
+            let averages = optimizer.averages(&variables).unwrap();
+            for (name, (weights, average)) in NAMES.iter().zip(step.weights.iter().zip(&step.averages)) {
+                close(name, &list(&variables[*name]), weights, 1e-6);
+                close(name, &list(&averages[*name]), average, 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_moves_without_all_gradients_or_with_infinite_ones() {
+        let start = [vec![1.0; 6], vec![2.0; 4]];
+        let variables = named(tensors(&start).map(|t| Var::from_tensor(&t).unwrap()));
+        let mut optimizer = AdamW::new(config(), &variables).unwrap();
+        let mut gradients = named(tensors(&[vec![0.5; 6], vec![f32::INFINITY; 4]]));
+        assert!(optimizer.step(&variables, &gradients, 0.1).unwrap_err().to_string().contains("finite"));
+        gradients.remove(NAMES[1]);
+        assert!(optimizer.step(&variables, &gradients, 0.1).unwrap_err().to_string().contains(NAMES[1]));
+        assert_eq!((list(&variables[NAMES[0]]), optimizer.steps()), (vec![1.0; 6], 0));
+        assert!(AdamW::new(Config { beta1: 1.0, ..config() }, &variables).is_err());
+        assert!(AdamW::new(Config { clip: f64::NAN, ..config() }, &variables).is_err());
     }
 }

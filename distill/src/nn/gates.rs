@@ -27,7 +27,13 @@ impl Activation {
     #[inline(always)]
     fn at(self, x: f32) -> (f32, f32) {
         match self {
-            Self::Relu => if x > 0.0 { (x, 1.0) } else { (0.0, 0.0) },
+            Self::Relu => {
+                if x > 0.0 {
+                    (x, 1.0)
+                } else {
+                    (0.0, 0.0)
+                }
+            }
             Self::SwiGlu => {
                 let sigmoid = sigmoid(x);
                 (x * sigmoid, sigmoid * (1.0 + x * (1.0 - sigmoid)))
@@ -110,7 +116,15 @@ impl Gate {
     }
 
     #[inline(always)]
-    fn backward(&self, activation: Activation, x: &[f32], of_out: &[f32], first: usize, of_x: &mut [f32], width: usize) {
+    fn backward(
+        &self,
+        activation: Activation,
+        x: &[f32],
+        of_out: &[f32],
+        first: usize,
+        of_x: &mut [f32],
+        width: usize,
+    ) {
         let inputs = activation.inputs() * width;
         for (row, of_x) in of_x.chunks_exact_mut(inputs).enumerate() {
             let x = &x[(first + row) * inputs..][..inputs];

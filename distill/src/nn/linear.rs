@@ -98,9 +98,9 @@ mod tests {
 
     #[test]
     fn gradients() {
-        let shapes = || Case::new(&[&[5, 6], &[4, 6], &[5, 4]]);
-        check(shapes(), |t| linear(&t[0], &t[1]), |t| t[0].matmul(&t[1].t()?));
-        check(shapes(), |t| add_linear(&t[2], &t[0], &t[1]), |t| &t[2] + t[0].matmul(&t[1].t()?)?);
+        check(Case::new(&[&[5, 6], &[4, 6]]), |t| linear(&t[0], &t[1]), |t| t[0].matmul(&t[1].t()?));
+        let sum = Case::new(&[&[5, 6], &[4, 6], &[5, 4]]);
+        check(sum, |t| add_linear(&t[2], &t[0], &t[1]), |t| &t[2] + t[0].matmul(&t[1].t()?)?);
         let three = Case::new(&[&[5, 6], &[4, 6], &[3, 6]]);
         check(three, |t| linears(&t[0], &[&t[1], &t[2]]), |t| t[0].matmul(&Tensor::cat(&t[1..], 0)?.t()?));
     }

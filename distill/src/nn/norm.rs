@@ -77,7 +77,13 @@ impl CustomOp2 for RmsNorm {
     }
 
     /// With r the inverse root: `∂x = r (g w − x r² mean(g w x))`, `∂w = Σ g x r`.
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (n, width) = x.dims2()?;
         let (of_x, of_weight) = with_numbers([x, weight, gradient], |[x, weight, gradient]| {
             let mut of_x = vec![0.0; n * width];

@@ -1,7 +1,7 @@
 //! A trainable decoder of the Llama family (Touvron et al. 2023).
 
 use super::weights::{layers_to_copy, renamed, within};
-use super::{Drops, Student, Weights, valid_rows};
+use super::{Drops, Student, Types, Weights, valid_rows};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::nn::{
@@ -12,7 +12,7 @@ use crate::nn::{
     norm::rms_norm,
 };
 use candle_core::{Device, Tensor, Var};
-use pupil::gguf::Gguf;
+use pupil::gguf::{Gguf, OwnedValue};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -172,27 +172,19 @@ impl Decoder {
         &self.config
     }
 
-    /// The variables.
-    pub fn weights(&self) -> &Weights {
-        &self.weights
-    }
-
-    /// The variables, to say how they will be stored.
-    pub fn weights_mut(&mut self) -> &mut Weights {
-        &mut self.weights
-    }
-
     /// Takes over the weights of a file of the same shape; with `layers`, of those of its layers.
     ///
     /// # Errors
     /// `Input` or `Format` if the file holds another network, with the tensor or key.
     pub fn init_from(&self, file: &Gguf, layers: Option<&[usize]>) -> Result<()> {
         let other = Config::of(file)?;
-        let same = Config { layers: self.config.layers, context: self.config.context, ..other.clone() };
-        if same != self.config && !(other.tied && !self.config.tied) {
+        let Config { layers: own, context, tied, .. } = self.config;
+        // An output matrix of the student's own may begin as the embeddings.
+        let fits = tied == other.tied || other.tied;
+        if !fits || (Config { layers: own, context, tied, ..other.clone() }) != self.config {
             return Err(Error::input(format!("{}: holds {other:?}, the student is {:?}", file.name(), self.config)));
         }
-        let layers = layers_to_copy(layers, self.config.layers, file, "llama.block_count")?;
+        let layers = layers_to_copy(layers, own, other.layers, file)?;
         self.weights.copy(file, |name| match name {
             "output.weight" if other.tied => Some("token_embd.weight".into()),
             _ => renamed(name, "blk.", &layers).or_else(|| Some(name.into())),
@@ -249,5 +241,28 @@ impl Student for Decoder {
     fn output(&self) -> Result<(Tensor, f64)> {
         let name = if self.config.tied { "token_embd.weight" } else { "output.weight" };
         Ok((self.weights.get(name)?, 1.0))
+    }
+
+    fn store_as(&mut self, types: Option<Types>) {
+        self.weights.store_as(types);
+    }
+
+    fn keys(&self) -> Vec<(&'static str, OwnedValue)> {
+        let Config { vocab, context, embedding, layers, heads, kv_heads, feed_forward, epsilon, rope_base, .. } =
+            self.config;
+        let number = |value: usize| OwnedValue::from(value as u32);
+        vec![
+            ("general.architecture", "llama".into()),
+            ("llama.vocab_size", number(vocab)),
+            ("llama.context_length", number(context)),
+            ("llama.embedding_length", number(embedding)),
+            ("llama.block_count", number(layers)),
+            ("llama.feed_forward_length", number(feed_forward)),
+            ("llama.attention.head_count", number(heads)),
+            ("llama.attention.head_count_kv", number(kv_heads)),
+            ("llama.attention.layer_norm_rms_epsilon", epsilon.into()),
+            ("llama.rope.dimension_count", number(self.config.head_dim())),
+            ("llama.rope.freq_base", rope_base.into()),
+        ]
     }
 }

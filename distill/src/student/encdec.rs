@@ -1,7 +1,7 @@
 //! A trainable encoder-decoder of the T5 family (Raffel et al. 2020; gates: Shazeer 2020).
 
 use super::weights::{layers_to_copy, renamed, within};
-use super::{Drops, Student, Weights, valid_rows};
+use super::{Drops, Student, Types, Weights, valid_rows};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::nn::{
@@ -13,7 +13,7 @@ use crate::nn::{
     norm::rms_norm,
 };
 use candle_core::{Device, Tensor, Var};
-use pupil::gguf::Gguf;
+use pupil::gguf::{Gguf, OwnedValue};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -46,9 +46,6 @@ pub struct Config {
     /// Buckets of relative positions.
     #[serde(default = "buckets")]
     pub buckets: usize,
-    /// The distance from which on all positions share a bucket.
-    #[serde(default = "max_distance")]
-    pub max_distance: usize,
     /// ε of the norms.
     #[serde(default = "epsilon")]
     pub epsilon: f32,
@@ -68,10 +65,8 @@ fn buckets() -> usize {
     32
 }
 
-/// The constant of all T5 models, which llama.cpp has no key for.
-fn max_distance() -> usize {
-    128
-}
+/// The distance from which on all positions share a bucket: the same in all T5 models, and files have no key for it.
+const MAX_DISTANCE: usize = 128;
 
 fn epsilon() -> f32 {
     1e-6
@@ -95,12 +90,10 @@ impl Config {
         within("heads", self.heads, 1024)?;
         within("head_dim", self.head_dim, 1 << 12)?;
         within("feed_forward", self.feed_forward, 1 << 18)?;
-        within("max_distance", self.max_distance, 1 << 20)?;
-        let Self { buckets, max_distance, epsilon, start, vocab, activation, .. } = *self;
-        if !(4..=1024).contains(&buckets) || !buckets.is_multiple_of(2) || max_distance <= buckets {
-            return Err(Error::input(format!(
-                "`buckets` is {buckets} and `max_distance` {max_distance}, expected an even number from 4 to 1024, and more than it"
-            )));
+        let Self { buckets, epsilon, start, vocab, activation, .. } = *self;
+        if !(4..=MAX_DISTANCE).contains(&buckets) || !buckets.is_multiple_of(4) {
+            let message = format!("`buckets` is {buckets}, expected a multiple of 4 up to {MAX_DISTANCE}");
+            return Err(Error::input(message));
         }
         if activation == Activation::SwiGlu {
             return Err(Error::input("`activation` is swi-glu, expected relu or gated-gelu"));
@@ -112,6 +105,34 @@ impl Config {
             return Err(Error::input(format!("`start` is {start}, expected a token of the {vocab}")));
         }
         Ok(())
+    }
+
+    /// The dimensions of the encoder-decoder in a file of the architecture `t5`.
+    ///
+    /// # Errors
+    /// `Format` if its keys or tensors make no sense, `Input` if its layers have relative biases of their own.
+    pub fn of(file: &Gguf) -> Result<Self> {
+        let config = pupil::nets::encdec::Config::read(file)?;
+        if file.find_tensor("enc.blk.1.attn_rel_b.weight").is_some() {
+            let message = format!("{}: each layer has relative biases of its own, expected one for all", file.name());
+            return Err(Error::input(message));
+        }
+        let gated = file.find_tensor("enc.blk.0.ffn_gate.weight").is_some();
+        Ok(Self {
+            vocab: config.vocab,
+            context: config.context,
+            embedding: config.embedding,
+            layers: config.encoder_layers,
+            decoder_layers: config.decoder_layers,
+            heads: config.heads,
+            head_dim: config.head_dim,
+            feed_forward: config.feed_forward,
+            activation: if gated { Activation::GatedGelu } else { Activation::Relu },
+            buckets: config.buckets,
+            epsilon: config.epsilon,
+            tied: file.find_tensor("output.weight").is_none(),
+            start: config.start,
+        })
     }
 
     fn width(&self) -> usize {
@@ -135,7 +156,7 @@ impl EncoderDecoder {
     /// As [`Config::check`].
     pub fn new(config: Config, seed: u64, device: &Device) -> Result<Self> {
         config.check()?;
-        let Config { vocab, context, embedding, heads, head_dim, feed_forward, buckets, max_distance, .. } = config;
+        let Config { vocab, context, embedding, heads, head_dim, feed_forward, buckets, .. } = config;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut weights = Weights::new(device);
         let width = config.width();
@@ -168,7 +189,7 @@ impl EncoderDecoder {
         if !config.tied {
             weights.normal("output.weight".into(), &[vocab, embedding], 1.0, &mut random)?;
         }
-        let buckets = [true, false].map(|both| Arc::new(Buckets::new(buckets, max_distance, both, context)));
+        let buckets = [true, false].map(|both| Arc::new(Buckets::new(buckets, MAX_DISTANCE, both, context)));
         Ok(Self { config, weights, buckets })
     }
 
@@ -177,32 +198,18 @@ impl EncoderDecoder {
         &self.config
     }
 
-    /// The variables.
-    pub fn weights(&self) -> &Weights {
-        &self.weights
-    }
-
-    /// The variables, to say how they will be stored.
-    pub fn weights_mut(&mut self) -> &mut Weights {
-        &mut self.weights
-    }
-
     /// Takes over the weights of a file of the same shape; with lists of layers, of those of its encoder and decoder.
     ///
     /// # Errors
     /// `Input` or `Format` if the file holds another network, with the tensor or key.
     pub fn init_from(&self, file: &Gguf, layers: Option<&[usize]>, decoder_layers: Option<&[usize]>) -> Result<()> {
-        let keys = file.keys();
-        let architecture = keys.str("general.architecture")?;
-        if architecture != "t5" {
-            return Err(Error::input(format!("{}: the architecture is '{architecture}', expected t5", file.name())));
+        let other = Config::of(file)?;
+        let Config { layers: of_encoder, decoder_layers: of_decoder, context, .. } = self.config;
+        if (Config { layers: of_encoder, decoder_layers: of_decoder, context, ..other.clone() }) != self.config {
+            return Err(Error::input(format!("{}: holds {other:?}, the student is {:?}", file.name(), self.config)));
         }
-        if self.config.tied != file.find_tensor("output.weight").is_none() {
-            return Err(Error::input(format!("{}: one of it and the student has tied embeddings", file.name())));
-        }
-        let encoder = layers_to_copy(layers, self.config.layers, file, "t5.block_count")?;
-        let key = if keys.get("t5.decoder_block_count").is_some() { "t5.decoder_block_count" } else { "t5.block_count" };
-        let decoder = layers_to_copy(decoder_layers, self.config.decoder_layers, file, key)?;
+        let encoder = layers_to_copy(layers, of_encoder, other.layers, file)?;
+        let decoder = layers_to_copy(decoder_layers, of_decoder, other.decoder_layers, file)?;
         self.weights.copy(file, |name| {
             // Biases are the first layer's, whatever layer it is copied from.
             if name.ends_with("attn_rel_b.weight") {
@@ -213,7 +220,13 @@ impl EncoderDecoder {
         })
     }
 
-    fn attention(&self, side: usize, drops: &mut Drops<'_>, queries: &Arc<Segments>, keys: &Arc<Segments>) -> Attention {
+    fn attention(
+        &self,
+        side: usize,
+        drops: &mut Drops<'_>,
+        queries: &Arc<Segments>,
+        keys: &Arc<Segments>,
+    ) -> Attention {
         let Config { heads, head_dim, .. } = self.config;
         Attention {
             heads,
@@ -326,5 +339,31 @@ impl Student for EncoderDecoder {
             true => Ok((self.weights.get("token_embd.weight")?, (self.config.embedding as f64).sqrt().recip())),
             false => Ok((self.weights.get("output.weight")?, 1.0)),
         }
+    }
+
+    fn store_as(&mut self, types: Option<Types>) {
+        self.weights.store_as(types);
+    }
+
+    fn keys(&self) -> Vec<(&'static str, OwnedValue)> {
+        let Config { vocab, context, embedding, layers, decoder_layers, heads, head_dim, .. } = self.config;
+        let Config { feed_forward, buckets, epsilon, start, .. } = self.config;
+        let number = |value: usize| OwnedValue::from(value as u32);
+        vec![
+            ("general.architecture", "t5".into()),
+            ("t5.vocab_size", number(vocab)),
+            ("t5.context_length", number(context)),
+            ("t5.embedding_length", number(embedding)),
+            ("t5.block_count", number(layers)),
+            ("t5.decoder_block_count", number(decoder_layers)),
+            ("t5.feed_forward_length", number(feed_forward)),
+            ("t5.attention.head_count", number(heads)),
+            ("t5.attention.key_length", number(head_dim)),
+            ("t5.attention.value_length", number(head_dim)),
+            ("t5.attention.relative_buckets_count", number(buckets)),
+            ("t5.attention.layer_norm_epsilon", epsilon.into()),
+            ("t5.attention.layer_norm_rms_epsilon", epsilon.into()),
+            ("t5.decoder_start_token_id", start.into()),
+        ]
     }
 }

@@ -5,17 +5,20 @@
 
 pub mod decoder;
 pub mod encdec;
+mod types;
 mod weights;
 
 pub use decoder::Decoder;
 pub use encdec::EncoderDecoder;
-pub use weights::{StoreAs, Weights};
+pub use types::Types;
 
 use crate::{batch::Batch, error::Result, nn::Dropout};
 use candle_core::{Tensor, Var};
+use pupil::gguf::OwnedValue;
 use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
+use weights::Weights;
 
 /// A network in training.
 pub trait Student {
@@ -32,8 +35,15 @@ pub trait Student {
     /// What makes logits of hidden states: `logits = scale · hidden · weightᵀ`, with a weight of `[vocab, embedding]`.
     ///
     /// # Errors
-    /// `Input` if the weights are to be [as they will be stored](Weights::store_as) and cannot be.
+    /// `Input` if the weights are to be [as they will be stored](Self::store_as) and cannot be.
     fn output(&self) -> Result<(Tensor, f64)>;
+
+    /// From now on, the network computes with weights as they will read after they were stored in these types, and
+    /// gradients go straight through to the variables. `None` ends it.
+    fn store_as(&mut self, types: Option<Types>);
+
+    /// The keys by which the runtime knows the network.
+    fn keys(&self) -> Vec<(&'static str, OwnedValue)>;
 }
 
 /// Where dropout's masks come from, for one pass through a network.

@@ -1,5 +1,6 @@
 //! A network's variables: made, copied from files, and seen as they will be stored.
 
+use super::Types;
 use crate::error::{Error, Result};
 use crate::nn::fake_quant::fake_quant;
 use candle_core::{Device, Tensor, Var};
@@ -8,13 +9,10 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 
-/// How a tensor will be stored, by its name.
-pub type StoreAs = Box<dyn Fn(&str, &Tensor) -> DType + Send + Sync>;
-
 /// Variables by their names in a file.
-pub struct Weights {
+pub(super) struct Weights {
     variables: BTreeMap<String, Var>,
-    store_as: Option<StoreAs>,
+    store_as: Option<Types>,
     device: Device,
 }
 
@@ -25,23 +23,23 @@ impl Weights {
     }
 
     /// The variables.
-    pub fn variables(&self) -> &BTreeMap<String, Var> {
+    pub(super) fn variables(&self) -> &BTreeMap<String, Var> {
         &self.variables
     }
 
-    /// Where they are.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// From now on, the network computes with weights as they will read after they were stored in these types; gradients
-    /// go straight through. `None` ends it.
-    pub fn store_as(&mut self, types: Option<StoreAs>) {
+    /// See [`Student::store_as`](super::Student::store_as).
+    pub(super) fn store_as(&mut self, types: Option<Types>) {
         self.store_as = types;
     }
 
     /// Adds a tensor of normally distributed numbers.
-    pub(super) fn normal(&mut self, name: String, shape: &[usize], deviation: f64, random: &mut ChaCha8Rng) -> Result<()> {
+    pub(super) fn normal(
+        &mut self,
+        name: String,
+        shape: &[usize],
+        deviation: f64,
+        random: &mut ChaCha8Rng,
+    ) -> Result<()> {
         let numbers = (0..shape.iter().product()).map(|_| (normal(random) * deviation) as f32).collect();
         self.add(name, shape, numbers)
     }
@@ -66,17 +64,12 @@ impl Weights {
     /// If there is none: networks ask for what they made.
     pub(super) fn get(&self, name: &str) -> Result<Tensor> {
         let variable = self.variables[name].as_tensor();
-        match self.store_as.as_ref().map(|types| types(name, variable)) {
+        match self.store_as.map(|types| types.of(name, variable.dims())) {
             Some(dtype) if dtype != DType::F32 => {
                 fake_quant(variable, dtype).map_err(|e| Error::from(e).at(format!("tensor `{name}`")))
             }
             _ => Ok(variable.clone()),
         }
-    }
-
-    /// Whether there is a variable called `name`.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.variables.contains_key(name)
     }
 
     /// Copies tensors of a file. `source` gives the name in the file of each variable, or `None` to leave it as it is.
@@ -113,8 +106,12 @@ fn normal(random: &mut ChaCha8Rng) -> f64 {
 ///
 /// # Errors
 /// `Input` if they are not as many as the student has, or the file does not have them.
-pub(super) fn layers_to_copy(asked: Option<&[usize]>, student: usize, file: &Gguf, key: &str) -> Result<Vec<usize>> {
-    let available = file.keys().usize(key)?;
+pub(super) fn layers_to_copy(
+    asked: Option<&[usize]>,
+    student: usize,
+    available: usize,
+    file: &Gguf,
+) -> Result<Vec<usize>> {
     let layers: Vec<usize> = asked.map_or((0..available).collect(), <[usize]>::to_vec);
     if layers.len() != student || layers.iter().any(|&layer| layer >= available) {
         return Err(Error::input(format!(

@@ -4,10 +4,10 @@
 //! [`schedule`] says, [`checkpoint`] keeps what it takes to go on, [`evaluate`] says how good the student is, and what was
 //! best becomes a file.
 
-mod any;
 pub mod checkpoint;
 pub mod evaluate;
 mod file;
+mod make;
 pub mod metrics;
 pub mod plots;
 pub mod prepare;
@@ -17,14 +17,13 @@ pub mod step;
 mod teach;
 pub mod trainer;
 
-pub use any::AnyStudent;
-
 use crate::{
     error::{Error, Result},
     recipe::Recipe,
+    student::Student,
 };
-use candle_core::Device;
 use prepare::{Prepared, lines};
+use pupil::gguf::Gguf;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -101,6 +100,7 @@ pub struct Report {
 pub(crate) mod files {
     pub const CHECKPOINT: &str = "checkpoint.safetensors";
     pub const BEST: &str = "best.safetensors";
+    pub const NOW: &str = "now.gguf";
     pub const METRICS: &str = "metrics.jsonl";
     pub const TOKENIZER: &str = "tokenizer.gguf";
 }
@@ -126,17 +126,20 @@ pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Res
         let path = folder.join(format!("{name}.{extension}"));
         fs::write(&path, lines(items, recipe.kind)).map_err(|error| Error::io(&path, &error))?;
     }
-    let student = AnyStudent::new(recipe, data.vocabulary.tokenizer().len(), &Device::Cpu)?;
-    if let Some(path) = &options.init_from {
-        student.init_from(&pupil::gguf::Gguf::open(path)?, None, None)?;
-    }
-    watch.say(&format!("student: {:.2} M parameters", student.parameters() as f64 / 1e6));
+    let init_from = options.init_from.as_deref().map(Gguf::open).transpose()?;
+    let student = make::student(recipe, data.vocabulary.tokenizer().len(), init_from.as_ref())?;
+    watch.say(&format!("student: {:.2} M parameters", parameters(&*student) as f64 / 1e6));
     let teacher = teach::open(recipe, &data, options.threads)?;
     let mut trainer = Trainer::new(recipe, options, &data, student, teacher)?;
     match trainer.run(watch)? {
         true => Ok(Outcome::Done(trainer.finish()?)),
         false => Ok(Outcome::Stopped(trainer.steps_done())),
     }
+}
+
+/// Numbers in all variables.
+fn parameters(student: &dyn Student) -> usize {
+    student.variables().values().map(|variable| variable.elem_count()).sum()
 }
 
 /// Sets the threads that training computes with, in all of the program and once for all.

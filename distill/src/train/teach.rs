@@ -1,13 +1,12 @@
 //! The teacher that a recipe names.
 
-use super::{AnyStudent, prepare::Prepared};
+use super::{make, prepare::Prepared};
 use crate::{
     error::Result,
     labels::{store::Labels, vocabulary_hash},
     recipe::{Recipe, TeacherRecipe},
     teacher::{Kept, Runtime, Teacher, Twin, same_vocabulary},
 };
-use candle_core::Device;
 use pupil::{gguf::Gguf, text::Tokenizer};
 
 /// Opens the teacher of a recipe, if it has one.
@@ -29,8 +28,7 @@ pub fn open(recipe: &Recipe, data: &Prepared, threads: usize) -> Result<Option<B
         TeacherRecipe { checkpoint: Some(path), .. } => {
             let file = Gguf::open(path)?;
             same_vocabulary(&Tokenizer::from_gguf(&file)?, tokenizer).map_err(|error| error.at(path.display()))?;
-            let student = AnyStudent::open(path, recipe.kind, &Device::Cpu)?;
-            Some(Box::new(Twin { student: Box::new(student) }))
+            Some(Box::new(Twin { student: make::read(&file, recipe.kind)? }))
         }
         TeacherRecipe { gguf: Some(path), .. } => Some(Box::new(Runtime::open(path, threads)?.for_student(tokenizer)?)),
         TeacherRecipe { gguf: None, checkpoint: None, labels: None } => None,

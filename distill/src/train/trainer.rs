@@ -1,10 +1,10 @@
 //! The loop: steps, measurements, checkpoints.
 
 use super::{
-    AnyStudent, Options, Progress, Report, Watch,
+    Options, Progress, Report, Watch,
     checkpoint,
     evaluate::{Exam, cross_entropy},
-    files,
+    file, files,
     metrics::{Metrics, Record},
     plots,
     prepare::Prepared,
@@ -19,9 +19,10 @@ use crate::{
         examples::Example,
     },
     error::{Error, Result},
+    export::Export,
     loss::Objective,
     optimizer::{self, AdamW},
-    recipe::Recipe,
+    recipe::{Recipe, TrainRecipe},
     student::Student,
     teacher::Teacher,
 };
@@ -73,7 +74,7 @@ pub struct Trainer<'r> {
     recipe: &'r Recipe,
     folder: PathBuf,
     data: &'r Prepared,
-    student: AnyStudent,
+    student: Box<dyn Student>,
     teacher: Option<Box<dyn Teacher>>,
     optimizer: AdamW,
     schedule: Schedule,
@@ -108,7 +109,7 @@ impl<'r> Trainer<'r> {
         recipe: &'r Recipe,
         options: &Options,
         data: &'r Prepared,
-        student: AnyStudent,
+        student: Box<dyn Student>,
         teacher: Option<Box<dyn Teacher>>,
     ) -> Result<Self> {
         let train = &recipe.train;
@@ -164,7 +165,7 @@ impl<'r> Trainer<'r> {
         }
         self.enter(self.schedule.at(state.step.saturating_sub(1)).phase)?;
         self.optimizer.restore(tensors, state.optimizer_steps)?;
-        set(&self.student, tensors, "student.")?;
+        set(&*self.student, tensors, "student.")?;
         self.state = state;
         Ok(())
     }
@@ -172,7 +173,7 @@ impl<'r> Trainer<'r> {
     /// Writes the checkpoint.
     fn save(&self) -> Result<()> {
         let (mut tensors, _) = self.optimizer.state()?;
-        tensors.extend(named(&self.student, "student."));
+        tensors.extend(named(&*self.student, "student."));
         let state = State { optimizer_steps: self.optimizer.steps(), ..self.state.clone() };
         checkpoint::save(&self.path(files::CHECKPOINT), &tensors, &state)
     }
@@ -239,9 +240,9 @@ impl<'r> Trainer<'r> {
             Some(teacher) if part.objective.alpha < 1.0 => teacher.expect(&part.batch).map(Some),
             _ => Ok(None),
         };
-        let stepped = step(&self.student, &parts, &mut teach, dropout)?;
+        let stepped = step(&*self.student, &parts, &mut teach, dropout)?;
         if self.optimizer.steps() == 0 {
-            check_all_reached(&self.student, &stepped.gradients)?;
+            check_all_reached(&*self.student, &stepped.gradients)?;
         }
         let norm = self.optimizer.step(self.student.variables(), &stepped.gradients, moment.rate);
         let norm = norm.map_err(|error| error.at(&parts[0].name))?;
@@ -319,7 +320,7 @@ impl<'r> Trainer<'r> {
         let best = self.path(files::BEST);
         if best.exists() {
             let (tensors, _): (_, Best) = checkpoint::load(&best)?;
-            set(&self.student, &tensors, "student.")?;
+            set(&*self.student, &tensors, "student.")?;
         }
         self.enter(phase)?;
         self.optimizer = AdamW::new(adamw(self.recipe), self.student.variables())?;
@@ -335,8 +336,7 @@ impl<'r> Trainer<'r> {
     /// Sees to it that weights are rounded if they are to be.
     fn enter(&mut self, phase: Phase) -> Result<()> {
         if phase == Phase::Quantize {
-            let types = super::file::types(&self.recipe.output.dtype)?;
-            self.student.weights_mut().store_as(Some(types));
+            self.student.store_as(Some(file::types(&self.recipe.output.dtype)?));
         }
         Ok(())
     }
@@ -346,7 +346,7 @@ impl<'r> Trainer<'r> {
         let raw = self.swap_in_average()?;
         let measured = self.measured(moment.phase);
         if let Some(raw) = raw {
-            set(&self.student, &raw, "")?;
+            set(&*self.student, &raw, "")?;
         }
         let best = measured?;
         let Window { loss, tokens, read, norm, started } = std::mem::replace(&mut self.window, Window::new());
@@ -379,7 +379,7 @@ impl<'r> Trainer<'r> {
 
     /// Measures the student as it is, and keeps it if it is the best.
     fn measured(&mut self, phase: Phase) -> Result<Best> {
-        let validation = cross_entropy(&self.student, &self.data.validation)?;
+        let validation = cross_entropy(&*self.student, &self.data.validation)?;
         let score = match self.exam.is_empty() {
             true => None,
             false if phase == Phase::Quantize => Some(self.exam.score(&self.file(&self.recipe.output.dtype)?)?),
@@ -390,7 +390,7 @@ impl<'r> Trainer<'r> {
             Some(best) if !now.beats(&best) => self.state.waited += 1,
             _ => {
                 (self.state.best, self.state.waited) = (Some(now), 0);
-                checkpoint::save(&self.path(files::BEST), &named(&self.student, "student."), &now)?;
+                checkpoint::save(&self.path(files::BEST), &named(&*self.student, "student."), &now)?;
             }
         }
         Ok(now)
@@ -406,13 +406,20 @@ impl<'r> Trainer<'r> {
         for (name, variable) in self.student.variables() {
             raw.insert(name.clone(), variable.as_tensor().copy()?);
         }
-        set(&self.student, &averages, "")?;
+        set(&*self.student, &averages, "")?;
         Ok(Some(raw))
     }
 
-    /// The student's file, with matrices stored as `dtype`.
+    /// The student's file, with matrices stored as `dtype`, for the runtime.
     fn file(&self, dtype: &str) -> Result<Vec<u8>> {
-        super::file::bytes(&self.student, &self.data.vocabulary, dtype, &[])
+        let path = self.path(files::NOW);
+        self.export(dtype, &[]).and_then(|export| export.write(&path))?;
+        std::fs::read(&path).map_err(|error| Error::io(&path, &error))
+    }
+
+    fn export(&self, dtype: &str, card: &[file::Key]) -> Result<Export<'_>> {
+        let keys = [card, self.data.vocabulary.keys()].concat();
+        Ok(Export { student: &*self.student, weights: None, types: file::types(dtype)?, keys })
     }
 
     fn draw(&self) -> Result<()> {
@@ -426,7 +433,7 @@ impl<'r> Trainer<'r> {
     pub fn finish(&mut self) -> Result<Report> {
         self.draw()?;
         let (tensors, best): (_, Best) = checkpoint::load(&self.path(files::BEST))?;
-        set(&self.student, &tensors, "student.")?;
+        set(&*self.student, &tensors, "student.")?;
         let recipe = self.recipe;
         let test = match self.data.parts.test.is_empty() {
             true => &self.data.parts.validation,
@@ -435,12 +442,11 @@ impl<'r> Trainer<'r> {
         let exam = Exam::new(test, recipe.kind, usize::MAX, recipe.data.max_tokens, self.threads);
         let plain = self.file(&recipe.output.dtype)?;
         let score = if exam.is_empty() { None } else { Some(exam.score(&plain)?) };
-        let card = super::file::card(recipe, best.validation, exam.name(), score);
-        let bytes = super::file::bytes(&self.student, &self.data.vocabulary, &recipe.output.dtype, &card)?;
-        checkpoint::replace(&recipe.output.file, |file| std::io::Write::write_all(file, &bytes))?;
+        let card = file::card(recipe, best.validation, exam.name(), score);
+        self.export(&recipe.output.dtype, &card)?.write(&recipe.output.file)?;
         Ok(Report {
-            parameters: self.student.parameters(),
-            bytes: bytes.len(),
+            parameters: super::parameters(&*self.student),
+            bytes: std::fs::metadata(&recipe.output.file).map_or(0, |file| file.len() as usize),
             step: best.step,
             validation: best.validation,
             score_name: exam.name(),
@@ -464,7 +470,7 @@ fn adamw(recipe: &Recipe) -> optimizer::Config {
 /// What a checkpoint is good for: the same student, text and losses. How long and how it is measured may change.
 fn made_for(recipe: &Recipe, data: &Prepared) -> String {
     let tokenizer = (recipe.tokenizer.train, recipe.tokenizer.size);
-    let train = crate::recipe::TrainRecipe {
+    let train = TrainRecipe {
         steps: None,
         epochs: None,
         eval_every: 1,
@@ -480,19 +486,19 @@ fn made_for(recipe: &Recipe, data: &Prepared) -> String {
 }
 
 /// Tokens of a batch that are no padding.
-fn read(batch: &crate::batch::Batch) -> usize {
+fn read(batch: &Batch) -> usize {
     let source: usize = batch.source.iter().flat_map(|source| &source.lengths).sum();
     source + batch.input.lengths.iter().sum::<usize>()
 }
 
 /// The variables by their names behind a prefix.
-fn named(student: &AnyStudent, prefix: &str) -> BTreeMap<String, Tensor> {
+fn named(student: &dyn Student, prefix: &str) -> BTreeMap<String, Tensor> {
     let tensors = student.variables().iter();
     tensors.map(|(name, variable)| (format!("{prefix}{name}"), variable.as_tensor().clone())).collect()
 }
 
 /// Sets all variables to the tensors of their names behind a prefix.
-fn set(student: &AnyStudent, tensors: &BTreeMap<String, Tensor>, prefix: &str) -> Result<()> {
+fn set(student: &dyn Student, tensors: &BTreeMap<String, Tensor>, prefix: &str) -> Result<()> {
     for (name, variable) in student.variables() {
         let tensor = tensors.get(&format!("{prefix}{name}"));
         let tensor = tensor.filter(|tensor| tensor.shape() == variable.shape());

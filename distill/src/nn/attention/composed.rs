@@ -38,7 +38,9 @@ pub(super) fn attend(attention: &Attention, q: &Tensor, kv: &Tensor, bias: Optio
     }
     let hidden: Vec<f32> = keys
         .ranges()
-        .flat_map(|range| (0..n * m).map(move |i| (i % m >= range.len() || (*causal && i % m > i / m)) as u8 as f32 * -1e30))
+        .flat_map(|range| {
+            (0..n * m).map(move |i| (i % m >= range.len() || (*causal && i % m > i / m)) as u8 as f32 * -1e30)
+        })
         .collect();
     let hidden = Tensor::from_vec(hidden, (keys.len(), 1, n, m), scores.device())?.to_dtype(scores.dtype())?;
     let scores = scores.broadcast_add(&hidden)?;
@@ -67,7 +69,8 @@ fn pad(x: &Tensor, segments: &Segments) -> Result<Tensor> {
 
 fn unpad(x: &Tensor, segments: &Segments) -> Result<Tensor> {
     let longest = segments.longest();
-    let rows = segments.ranges().enumerate().flat_map(|(i, range)| (0..range.len()).map(move |j| (i * longest + j) as u32));
+    let rows =
+        segments.ranges().enumerate().flat_map(|(i, range)| (0..range.len()).map(move |j| (i * longest + j) as u32));
     x.index_select(&Tensor::from_iter(rows, x.device())?, 0)
 }
 

@@ -188,6 +188,9 @@ impl Op {
     fn forward(&self, text: &Text<'_>, out: &mut [f32], scratch: &mut Scratch) {
         let Attention { heads, head_dim, .. } = self.attention;
         let (n, m) = text.rows;
+        if n == 0 || m == 0 {
+            return;
+        }
         for head in 0..heads {
             self.probabilities(text, head, scratch);
             let Scratch { v, p, out: sums, .. } = scratch;
@@ -206,6 +209,9 @@ impl Op {
         let (n, m) = text.rows;
         let [of_queries, of_keys] = gradients;
         let mut of_bias = vec![0.0; text.bias.len()];
+        if n == 0 || m == 0 {
+            return of_bias;
+        }
         let group = heads / kv_heads;
         for head in 0..heads {
             self.probabilities(text, head, scratch);

@@ -76,7 +76,8 @@ impl Attention {
             bail!("attention of {} heads to {}, or biases without buckets", self.heads, self.kv_heads);
         }
         if let (Some(bias), Some(buckets)) = (bias, &self.buckets)
-            && (bias.dims2()? != (buckets.count, self.heads) || self.queries.longest().max(self.keys.longest()) > buckets.longest)
+            && (bias.dims2()? != (buckets.count, self.heads)
+                || self.queries.longest().max(self.keys.longest()) > buckets.longest)
         {
             bail!("biases of {:?}, expected [{}, {}]", bias.shape(), buckets.count, self.heads);
         }
@@ -98,7 +99,8 @@ impl Rotary {
     /// Angles `position × base^(−2i / head_dim)` for pair i.
     pub fn new(positions: usize, head_dim: usize, base: f64) -> Self {
         let pairs = head_dim / 2;
-        let angle = |i: usize| ((i / pairs) as f32 * base.powf(-2.0 * (i % pairs) as f64 / head_dim as f64) as f32).sin_cos();
+        let angle =
+            |i: usize| ((i / pairs) as f32 * base.powf(-2.0 * (i % pairs) as f64 / head_dim as f64) as f32).sin_cos();
         let (sin, cos) = (0..positions * pairs).map(angle).unzip();
         Self { cos, sin, pairs }
     }

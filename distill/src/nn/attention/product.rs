@@ -134,7 +134,8 @@ mod tests {
             }
             for i in 0..m {
                 for j in 0..n {
-                    let sum = |row, column| (0..k).map(|t| a[i * row + t * column] * b.flat()[t * stride + j]).sum::<f32>();
+                    let sum =
+                        |row, column| (0..k).map(|t| a[i * row + t * column] * b.flat()[t * stride + j]).sum::<f32>();
                     let expected = sum(k, 1) + sum(1, m) + if (i, j) == (0, 0) { 1.0 } else { 0.0 };
                     let found = out.flat()[i * stride + j];
                     assert!((found - expected).abs() < 1e-5, "{m}x{k}x{n} at {i}, {j}: {found}, not {expected}");

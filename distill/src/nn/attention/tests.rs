@@ -38,7 +38,16 @@ fn check_self(attention: Attention, bias: bool) {
 fn gradients_of_causal_rotary_grouped_attention() {
     let rotary = Some(Arc::new(Rotary::new(9, 6, 100.0)));
     for drop in [None, Some(Dropout { rate: 0.3, seed: 5 })] {
-        check_self(Attention { kv_heads: 2, causal: true, rotary: rotary.clone(), drop, ..attention([&[5, 1, 3], &[5, 1, 3]]) }, false);
+        check_self(
+            Attention {
+                kv_heads: 2,
+                causal: true,
+                rotary: rotary.clone(),
+                drop,
+                ..attention([&[5, 1, 3], &[5, 1, 3]])
+            },
+            false,
+        );
     }
 }
 
