@@ -36,6 +36,12 @@ pub enum Command {
     Eval(EvalArgs),
     /// Add a shortlist of words to a translator, from parallel text
     Shortlist(ShortlistArgs),
+    /// Train a student as a recipe says
+    #[cfg(feature = "distill")]
+    Distill(DistillArgs),
+    /// Have a teacher label text for students
+    #[cfg(feature = "distill")]
+    Label(crate::label::args::LabelArgs),
     /// Show what a GGUF file holds
     Inspect(InspectArgs),
     /// Show the tokens of a text
@@ -94,7 +100,7 @@ pub struct ChatArgs {
 
 /// How the next token is chosen.
 #[derive(Args)]
-struct SamplerArgs {
+pub struct SamplerArgs {
     /// Temperature; 0 always takes the likeliest token
     #[arg(long, value_name = "T", default_value_t = SamplerOptions::default().temperature, allow_negative_numbers = true)]
     temp: f32,
@@ -118,13 +124,21 @@ struct SamplerArgs {
     seed: Option<u64>,
 }
 
+impl SamplerArgs {
+    /// The options, checked; `seed` is for when none was given.
+    pub fn options(&self, seed: impl FnOnce() -> u64) -> Outcome<SamplerOptions> {
+        let Self { temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed: given } = *self;
+        let seed = given.unwrap_or_else(seed);
+        let sampler = SamplerOptions { temperature: temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed };
+        sampler.validate()?;
+        Ok(sampler)
+    }
+}
+
 impl ChatArgs {
     /// The options of the conversation, checked.
     pub fn options(&self) -> Outcome<ChatOptions> {
-        let SamplerArgs { temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed } = self.sampler;
-        let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let sampler = SamplerOptions { temperature: temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed };
-        sampler.validate()?;
+        let sampler = self.sampler.options(|| RandomState::new().build_hasher().finish())?;
         Ok(ChatOptions {
             system: self.system.clone(),
             raw: self.raw,
@@ -283,6 +297,12 @@ pub enum EvalWhat {
     Detect(EvalDetectArgs),
     /// BLEU and chrF of a translator, or of translations
     Translate(EvalTranslateArgs),
+    /// Perplexity, ROUGE-L and variety of a chat model
+    #[cfg(feature = "distill")]
+    Chat(EvalChatArgs),
+    /// The scores of several models on the same data, side by side
+    #[cfg(feature = "distill")]
+    Compare(EvalCompareArgs),
 }
 
 /// `pupil eval detect`
@@ -375,6 +395,54 @@ pub struct EvalTranslateArgs {
     pub json: bool,
 }
 
+/// `pupil eval chat`
+#[cfg(feature = "distill")]
+#[derive(Args)]
+#[command(after_help = "\
+Every turn of the assistant is read, given all before it, and answered anew by always taking the likeliest token.")]
+pub struct EvalChatArgs {
+    /// The GGUF file of the model
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub how: EvalChatHow,
+}
+
+/// `pupil eval compare`
+#[cfg(feature = "distill")]
+#[derive(Args)]
+pub struct EvalCompareArgs {
+    /// The GGUF files of the models
+    #[arg(required = true, num_args = 2.., value_name = "FILE")]
+    pub models: Vec<PathBuf>,
+    #[command(flatten)]
+    pub how: EvalChatHow,
+}
+
+/// On what chat models are measured, and how.
+#[cfg(feature = "distill")]
+#[derive(Args)]
+pub struct EvalChatHow {
+    /// Dialogues: {"turns": [{"role", "text"}]} on each line
+    #[arg(short, long, value_name = "FILE.jsonl")]
+    pub data: PathBuf,
+    /// Take the first N dialogues only
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1 << 30))]
+    pub limit: Option<usize>,
+    /// Tokens of an answer, at most
+    #[arg(short = 'n', long, value_name = "N", default_value = "64", value_parser = tokens)]
+    pub max_tokens: usize,
+    /// Tokens in a dialogue, at most [default: what the model was trained for, but at most 4096]
+    #[arg(short, long, value_name = "N", value_parser = tokens)]
+    pub context: Option<usize>,
+    /// Threads to compute with [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Print one JSON object for each model
+    #[arg(long)]
+    pub json: bool,
+}
+
 impl EvalTranslateArgs {
     /// The options of the translator.
     pub fn options(&self) -> TranslateOptions {
@@ -425,6 +493,35 @@ impl ShortlistArgs {
     pub fn options(&self) -> shortlist::Options {
         shortlist::Options { best: self.best, frequent: self.frequent, ..shortlist::Options::default() }
     }
+}
+
+/// `pupil distill`
+#[cfg(feature = "distill")]
+#[derive(Args)]
+#[command(after_help = "\
+The recipe says what the student is, what it learns from and who teaches it; its own module in the documentation of \
+pupil-distill lists all keys. Ctrl-C writes a checkpoint; the same command goes on from it.")]
+pub struct DistillArgs {
+    /// The recipe, a TOML file
+    pub recipe: PathBuf,
+    /// Where the recipe's text is [default: beside the recipe]
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+    /// Where checkpoints, records and curves go [default: beside the student's file, with the ending .run]
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Begin anew, whatever an earlier run left
+    #[arg(long)]
+    pub fresh: bool,
+    /// Begin with the weights of a student of the same shape
+    #[arg(long, value_name = "FILE")]
+    pub init_from: Option<PathBuf>,
+    /// Train for N steps instead of what the recipe says
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1_000_000_000).map(|n| n as u64))]
+    pub steps: Option<u64>,
+    /// Threads to compute with [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
 }
 
 /// `pupil inspect`
@@ -624,11 +721,11 @@ pub fn all_threads() -> usize {
     thread::available_parallelism().map_or(1, |n| n.get())
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+pub fn threads(text: &str) -> Result<usize, String> {
     number(text, 1, 256)
 }
 
-fn tokens(text: &str) -> Result<usize, String> {
+pub fn tokens(text: &str) -> Result<usize, String> {
     number(text, 1, 1 << 20)
 }
 
@@ -655,7 +752,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn number(text: &str, min: usize, max: usize) -> Result<usize, String> {
+pub fn number(text: &str, min: usize, max: usize) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if (min..=max).contains(&n) => Ok(n),
         _ => Err(format!("expected a whole number from {min} to {max}")),

@@ -24,6 +24,12 @@ impl From<pupil::Error> for Failure {
     }
 }
 
+impl From<pupil_distill::Error> for Failure {
+    fn from(error: pupil_distill::Error) -> Self {
+        Self::Message(error.to_string())
+    }
+}
+
 /// An error in writing to stdout or stderr; reading and files are reported where they happen.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {

@@ -10,11 +10,15 @@ mod chat;
 #[cfg(feature = "onnx")]
 mod convert;
 mod detect;
+#[cfg(feature = "distill")]
+mod distill;
 mod eval;
 mod failure;
 mod input;
 mod inspect;
 mod interrupt;
+#[cfg(feature = "distill")]
+mod label;
 mod memory;
 mod progress;
 mod prompt;
@@ -51,6 +55,10 @@ fn run(command: Command) -> Outcome {
         Command::Detect(args) => detect::run(&args),
         Command::Eval(EvalArgs { what }) => eval::run(&what),
         Command::Shortlist(args) => shortlist::run(&args),
+        #[cfg(feature = "distill")]
+        Command::Distill(args) => distill::run(&args),
+        #[cfg(feature = "distill")]
+        Command::Label(args) => label::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -24,3 +24,10 @@ pub fn bytes(len: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
+
+/// A bar over the steps of a training, with a message of its own.
+#[cfg(feature = "distill")]
+pub fn steps() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -54,6 +54,8 @@ pub mod shortlist;
 #[cfg(feature = "train")]
 pub mod student;
 #[cfg(feature = "train")]
+pub mod teacher;
+#[cfg(feature = "train")]
 pub mod tokenizer;
 #[cfg(feature = "train")]
 pub mod train;

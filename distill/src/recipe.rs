@@ -301,6 +301,10 @@ pub struct OutputRecipe {
     pub license: Option<String>,
     /// What it was trained on, in words.
     pub data: Option<String>,
+    /// The language that it translates from, such as "en".
+    pub from: Option<String>,
+    /// The language that it translates to.
+    pub to: Option<String>,
 }
 
 mod defaults {
@@ -407,6 +411,12 @@ impl Recipe {
         if [gguf, checkpoint, labels].into_iter().flatten().count() > 1 {
             return Err(Error::input("[teacher] names several, expected one of gguf, checkpoint, labels"));
         }
+        if labels.is_some() && loss.divergence == DivergenceRecipe::ReverseKl {
+            let expected = "expected teacher.gguf or teacher.checkpoint, or another divergence";
+            return Err(Error::input(format!(
+                "loss.divergence is reverse-kl, which a label store cannot serve: {expected}"
+            )));
+        }
         match loss.alpha {
             Alpha::Fixed(alpha) => within("loss.alpha", alpha, 0.0, 1.0)?,
             Alpha::Cosine { from, to } => {
@@ -489,11 +499,12 @@ impl Recipe {
     pub fn held_out(&self) -> HeldOut {
         HeldOut { test: self.data.test, validation: self.data.validation }
     }
+}
 
-    /// Whether anyone teaches.
-    pub fn has_teacher(&self) -> bool {
-        let TeacherRecipe { gguf, checkpoint, labels } = &self.teacher;
-        [gguf, checkpoint, labels].into_iter().flatten().next().is_some()
+impl TeacherRecipe {
+    /// The teacher's file, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        [&self.gguf, &self.checkpoint, &self.labels].into_iter().flatten().next().map(PathBuf::as_path)
     }
 }
 
@@ -562,7 +573,7 @@ file = "out.gguf"
         assert_eq!((recipe.data.validation, recipe.train.clip, recipe.output.dtype.as_str()), (500, 1.0, "q8_0"));
         assert_eq!(recipe.loss.alpha, Alpha::Cosine { from: 0.9, to: 0.1 });
         assert_eq!(Divergence::from(recipe.loss.divergence), Divergence::SkewedReverseKl(0.9));
-        assert!(!recipe.has_teacher());
+        assert_eq!(recipe.teacher.path(), None);
     }
 
     #[test]

@@ -11,7 +11,6 @@ use pupil::{
 };
 use std::{
     collections::{BTreeMap, HashSet},
-    fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -282,6 +281,7 @@ fn refuse(error: impl std::fmt::Display) -> Error {
 mod tests {
     use super::*;
     use pupil::text::Specials;
+    use std::fs;
 
     /// Sentences of many words, cases, signs, and characters that are not common.
     fn sentences() -> Vec<String> {

@@ -27,7 +27,7 @@ const MAX: usize = 100;
 pub fn run(args: &EvalDetectArgs) -> Outcome {
     let mut detector = Detector::open_with_threads(&args.model, args.threads.unwrap_or_else(all_threads))?;
     let split = (!args.split.is_empty()).then(|| args.split.join("+"));
-    let dataset = Dataset::open(&args.data, &Options { split, ..Options::default() }).map_err(said)?;
+    let dataset = Dataset::open(&args.data, &Options { split, ..Options::default() })?;
     let classes = Classes::matched(args, &detector, &dataset)?;
     let iou = Some(args.iou.unwrap_or(detector.spec().iou.max(LEAST_IOU)));
     detector.configure(&DetectOptions {
@@ -78,7 +78,7 @@ fn evaluate(detector: &mut Detector, pictures: &[Item], classes: &Classes) -> Ou
                 let found: Vec<Found> =
                     detector.detect(&picture)?.iter().filter_map(|object| classes.found(object)).collect();
                 let truths: Vec<Truth> = item.boxes.iter().filter_map(|truth| classes.truth(truth)).collect();
-                evaluation.add(index, &truths, &found).map_err(said)?;
+                evaluation.add(index, &truths, &found)?;
             }
             Err(error) => {
                 bar.suspend(|| eprintln!("pupil: {error}"));

@@ -1,5 +1,9 @@
 //! `pupil eval`: how good a model is.
 
+#[cfg(feature = "distill")]
+mod chat;
+#[cfg(feature = "distill")]
+mod compare;
 mod detect;
 mod translate;
 
@@ -13,6 +17,10 @@ pub fn run(what: &EvalWhat) -> Outcome {
     match what {
         EvalWhat::Detect(args) => detect::run(args),
         EvalWhat::Translate(args) => translate::run(args),
+        #[cfg(feature = "distill")]
+        EvalWhat::Chat(args) => chat::run(args),
+        #[cfg(feature = "distill")]
+        EvalWhat::Compare(args) => compare::run(args),
     }
 }
 

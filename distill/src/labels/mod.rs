@@ -1,10 +1,14 @@
 //! What teachers said, kept in files.
 //!
+//! - [`hard`]: text that a teacher wrote, in three stages.
+//! - [`soft`]: from a teacher and text to a store.
 //! - [`store`]: soft labels, a few probabilities for each token that a student should say.
 //! - [`write`]: how a store is written, in shards if need be, and goes on after whatever stopped it.
 //! - [`record`]: which probabilities stand for all of them.
 
+pub mod hard;
 pub mod record;
+pub mod soft;
 pub mod store;
 pub mod write;
 

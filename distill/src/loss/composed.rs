@@ -36,7 +36,8 @@ pub fn loss(
     let Some(teacher) = teacher else { return Ok(((cross_entropy / tokens as f64)?, lost)) };
 
     let (log_t, probabilities) = match teacher {
-        Soft::Dense(logits) => of_logits(logits, t)?,
+        // The runtime's logits are not where the student is.
+        Soft::Dense(logits) => of_logits(&logits.to_device(device)?, t)?,
         Soft::Hidden { hidden, weight, scale } => of_logits(&logits(hidden, weight, *scale)?, t)?,
         Soft::Sparse(Sparse { k, ids, probabilities }) => {
             let shape = (labels.dim(0)?, *k);

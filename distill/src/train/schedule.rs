@@ -75,6 +75,18 @@ impl Schedule {
         self.parts.iter().map(|part| part.steps).sum()
     }
 
+    /// The steps of all phases up to the end of the one that the step after `done` others belongs to.
+    pub fn end_of(&self, done: u64) -> u64 {
+        let mut end = 0;
+        for part in &self.parts {
+            end += part.steps;
+            if done < end {
+                break;
+            }
+        }
+        end
+    }
+
     /// What the step is that comes after `done` others.
     pub fn at(&self, done: u64) -> Moment {
         let mut since = done;
@@ -136,6 +148,7 @@ mod tests {
         assert_eq!((phase, since, alpha), (Phase::Quantize, 1, 0.1));
         assert!((rate - 1e-4).abs() < 1e-12);
         assert_eq!(schedule.at(500).phase, Phase::Quantize);
+        assert_eq!([0, 99, 100, 500].map(|done| schedule.end_of(done)), [100, 100, 120, 120]);
     }
 
     #[test]

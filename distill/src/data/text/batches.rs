@@ -35,6 +35,11 @@ impl Batches {
         &self.examples
     }
 
+    /// What fills up batches.
+    pub fn pad(&self) -> u32 {
+        self.pad
+    }
+
     /// The batches of an epoch, by the indices of their examples.
     pub fn plan(&self, epoch: u64) -> Vec<Vec<u32>> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
@@ -106,7 +111,7 @@ pub struct Stream<'b> {
 
 impl Stream<'_> {
     /// The next batch, by the indices of its examples.
-    pub fn next(&mut self) -> Vec<u32> {
+    pub fn next_batch(&mut self) -> Vec<u32> {
         if self.cursor.batch >= self.plan.len() {
             self.cursor = Cursor { epoch: self.cursor.epoch + 1, batch: 0 };
             self.plan = self.batches.plan(self.cursor.epoch);
@@ -165,9 +170,9 @@ mod tests {
         let batches = batches(1);
         let mut stream = batches.stream(Cursor::default());
         let skipped = batches.plan(0).len() + 5;
-        (0..skipped).for_each(|_| _ = stream.next());
+        (0..skipped).for_each(|_| _ = stream.next_batch());
         let mut resumed = batches.stream(stream.cursor());
-        (0..skipped).for_each(|_| assert_eq!(stream.next(), resumed.next()));
+        (0..skipped).for_each(|_| assert_eq!(stream.next_batch(), resumed.next_batch()));
         assert!(stream.cursor().epoch >= 1);
     }
 }

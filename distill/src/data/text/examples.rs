@@ -6,9 +6,10 @@ use crate::{
     error::{Error, Result},
 };
 use pupil::text::{Specials, Tokenizer};
+use serde::{Deserialize, Serialize};
 
 /// What a student learns from at once.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Example {
     /// What an encoder reads; nothing for decoder-only students.
     pub source: Vec<u32>,

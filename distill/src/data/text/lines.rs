@@ -11,7 +11,7 @@ use std::{
 const MAX_LINE: usize = 1 << 20;
 
 /// Reads a file line by line.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     path: PathBuf,
     reader: BufReader<File>,
     line: Vec<u8>,
@@ -19,13 +19,13 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|error| Error::io(path, &error))?;
         Ok(Self { path: path.to_path_buf(), reader: BufReader::new(file), line: Vec::new(), number: 0 })
     }
 
     /// The next line without its end, and its number from 1; or why it cannot be used.
-    pub(super) fn next(&mut self) -> Result<Option<(usize, Result<&str, String>)>> {
+    pub(crate) fn next(&mut self) -> Result<Option<(usize, Result<&str, String>)>> {
         self.line.clear();
         self.number += 1;
         let mut part = self.reader.by_ref().take(MAX_LINE as u64 + 1);

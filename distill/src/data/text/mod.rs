@@ -11,7 +11,7 @@
 pub mod batches;
 #[cfg(feature = "train")]
 pub mod examples;
-mod lines;
+pub(crate) mod lines;
 pub mod split;
 
 use crate::error::{Error, Result};

@@ -1,0 +1,79 @@
+//! JSONL files that only grow. A line counts when its end is written: what a kill has torn is dropped and done again.
+
+use crate::error::{Error, Result};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+/// A longer line is none of ours.
+const MAX_LINE: usize = 1 << 24;
+
+/// The lines of a file; `last` says what to do with one that has no end.
+fn read<T: DeserializeOwned>(path: &Path, file: &File, each: &mut dyn FnMut(T) -> Result<()>) -> Result<u64> {
+    let io = |error: std::io::Error| Error::io(path, &error);
+    let mut reader = BufReader::new(file);
+    let (mut line, mut whole, mut number) = (Vec::new(), 0, 0);
+    loop {
+        line.clear();
+        let len = std::io::Read::take(&mut reader, MAX_LINE as u64).read_until(b'\n', &mut line).map_err(io)?;
+        number += 1;
+        if !line.ends_with(b"\n") {
+            return match len < MAX_LINE {
+                true => Ok(whole),
+                false => Err(Error::format(format!("{} line {number}: longer than {MAX_LINE} bytes", path.display()))),
+            };
+        }
+        whole += len as u64;
+        let value = serde_json::from_slice(&line)
+            .map_err(|error| Error::format(format!("{} line {number}: {error}", path.display())))?;
+        each(value)?;
+    }
+}
+
+/// Reads a file that is complete.
+///
+/// # Errors
+/// `Io`; `Format` for a line that is something else.
+pub fn all<T: DeserializeOwned>(path: &Path, each: &mut dyn FnMut(T) -> Result<()>) -> Result<()> {
+    let file = File::open(path).map_err(|error| Error::io(path, &error))?;
+    read(path, &file, each).map(drop)
+}
+
+/// A file that grows.
+pub struct Growing {
+    path: PathBuf,
+    file: File,
+}
+
+impl Growing {
+    /// Opens or begins a file; `each` gets what is in it.
+    ///
+    /// # Errors
+    /// As [`all`]: a file of something else stays as it is.
+    pub fn open<T: DeserializeOwned>(path: &Path, each: &mut dyn FnMut(T) -> Result<()>) -> Result<Self> {
+        let io = |error: std::io::Error| Error::io(path, &error);
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        let whole = read(path, &file, each)?;
+        // All of it without a line end may well be somebody's text.
+        let mut first = [0];
+        file.rewind().map_err(io)?;
+        if whole == 0 && std::io::Read::read(&mut file, &mut first).map_err(io)? == 1 && first != *b"{" {
+            return Err(Error::format(format!("{}: no JSONL, expected lines of an earlier run", path.display())));
+        }
+        file.set_len(whole).and_then(|()| file.seek(SeekFrom::Start(whole))).map_err(io)?;
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn push(&mut self, value: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_vec(value).map_err(|error| Error::input(error.to_string()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|error| Error::io(&self.path, &error))
+    }
+}

@@ -1,0 +1,69 @@
+//! Students, made as a recipe says or read from a file.
+
+use crate::{
+    data::text::Kind,
+    error::{Error, Result},
+    recipe::Recipe,
+    student::{Decoder, EncoderDecoder, Student, decoder, encdec},
+};
+use candle_core::Device;
+use pupil::gguf::Gguf;
+use serde::de::DeserializeOwned;
+
+/// The student of a recipe for a vocabulary of `tokens`, with random weights or those of a file.
+///
+/// # Errors
+/// `Input` for a shape that makes no network, or a file that holds another one.
+pub fn student(recipe: &Recipe, tokens: usize, init_from: Option<&Gguf>) -> Result<Box<dyn Student>> {
+    let (seed, device) = (recipe.train.seed, &Device::Cpu);
+    let in_shape = |error: Error| error.at("[student]");
+    let (student, vocab): (Box<dyn Student>, usize) = match recipe.kind {
+        Kind::Chat => {
+            let config: decoder::Config = shape(recipe, tokens)?;
+            let vocab = config.vocab;
+            let student = Decoder::new(config, seed, device).map_err(in_shape)?;
+            init_from.map(|file| student.init_from(file, None)).transpose()?;
+            (Box::new(student), vocab)
+        }
+        Kind::Translate => {
+            let config: encdec::Config = shape(recipe, tokens)?;
+            let vocab = config.vocab;
+            let student = EncoderDecoder::new(config, seed, device).map_err(in_shape)?;
+            init_from.map(|file| student.init_from(file, None, None)).transpose()?;
+            (Box::new(student), vocab)
+        }
+    };
+    match vocab == tokens {
+        true => Ok(student),
+        false => Err(Error::input(format!("[student]: `vocab` is {vocab}, expected the tokenizer's {tokens}"))),
+    }
+}
+
+/// The dimensions in a recipe; those that follow from other parts of it may be left out.
+fn shape<C: DeserializeOwned>(recipe: &Recipe, tokens: usize) -> Result<C> {
+    let mut shape = recipe.student.clone();
+    let context = recipe.data.max_tokens.next_multiple_of(32);
+    for (key, value) in [("vocab", tokens), ("context", context)] {
+        shape.entry(key).or_insert(toml::Value::Integer(value as i64));
+    }
+    shape.try_into().map_err(|error: toml::de::Error| Error::format(format!("[student]: {}", error.message())))
+}
+
+/// The student in a file.
+///
+/// # Errors
+/// `Input` if it holds another network.
+pub fn read(file: &Gguf, kind: Kind) -> Result<Box<dyn Student>> {
+    Ok(match kind {
+        Kind::Chat => {
+            let student = Decoder::new(decoder::Config::of(file)?, 0, &Device::Cpu)?;
+            student.init_from(file, None)?;
+            Box::new(student)
+        }
+        Kind::Translate => {
+            let student = EncoderDecoder::new(encdec::Config::of(file)?, 0, &Device::Cpu)?;
+            student.init_from(file, None, None)?;
+            Box::new(student)
+        }
+    })
+}

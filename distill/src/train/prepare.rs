@@ -1,0 +1,121 @@
+//! From a recipe to what is trained on: text is read, split, and turned into ids.
+
+use crate::{
+    data::text::{
+        Corpus, Item, Kind,
+        batches::Batches,
+        examples::{Encoder, Examples},
+        split::{Parts, hash},
+    },
+    error::{Error, Result},
+    recipe::{Learner, Recipe},
+    tokenizer::Vocabulary,
+};
+use std::{collections::HashSet, path::Path};
+
+/// Text, ready for training.
+pub struct Prepared {
+    /// The student's vocabulary.
+    pub vocabulary: Vocabulary,
+    /// What it learns from.
+    pub train: Batches,
+    /// What it is measured on while it learns.
+    pub validation: Batches,
+    /// The parts as text; `train` holds what is learned from.
+    pub parts: Parts,
+}
+
+impl Prepared {
+    /// Reads the text of a recipe, and learns the vocabulary or reads it. It is kept in the file `kept`, where a training
+    /// that goes on finds it again. `say` is told what was found.
+    ///
+    /// # Errors
+    /// What [`Corpus::read`] and [`Vocabulary`] refuse; `Input` if nothing is left to train on.
+    pub fn new(recipe: &Recipe, kept: &Path, goes_on: bool, say: &mut dyn FnMut(String)) -> Result<Self> {
+        let parts = parts(recipe, say)?;
+        let vocabulary = match goes_on && kept.exists() {
+            true => Vocabulary::open(kept)?,
+            false => {
+                let vocabulary = vocabulary(recipe, &parts.train)?;
+                vocabulary.save(kept)?;
+                vocabulary
+            }
+        };
+        say(format!("vocabulary: {} tokens", vocabulary.tokenizer().len()));
+        let data = &recipe.data;
+        let encoder = Encoder::new(vocabulary.tokenizer(), recipe.kind, data.max_tokens, data.max_ratio)?;
+        let mut batches = |items: &[Item], name: &str| -> Result<Batches> {
+            let Examples { examples, left_out, .. } = encoder.encode(items)?;
+            let tokens: usize = examples.iter().map(|example| example.source.len() + example.input.len()).sum();
+            let odd = if left_out > 0 { format!("; {left_out} too long or of odd lengths") } else { String::new() };
+            say(format!("{name}: {} examples of {tokens} tokens{odd}", examples.len()));
+            Ok(Batches::new(examples, encoder.pad(), recipe.train.batch_tokens, recipe.train.seed))
+        };
+        let train = batches(&parts.train, "training")?;
+        let validation = batches(&parts.validation, "validation")?;
+        if train.examples().is_empty() {
+            return Err(Error::input("no example is left to train on, expected more text, or less of it held out"));
+        }
+        Ok(Self { train, validation, vocabulary, parts })
+    }
+}
+
+/// Reads and splits the text.
+fn parts(recipe: &Recipe, say: &mut dyn FnMut(String)) -> Result<Parts> {
+    let data = &recipe.data;
+    let mut tell = |corpus: &Corpus| {
+        if corpus.bad.count > 0 {
+            say(corpus.bad.to_string());
+        }
+    };
+    let corpus = Corpus::read(&data.files, recipe.kind)?;
+    tell(&corpus);
+    let mut parts = Parts::new(corpus.items, recipe.held_out());
+    if !data.extra.is_empty() {
+        let extra = Corpus::read(&data.extra, recipe.kind)?;
+        tell(&extra);
+        let held_out: HashSet<u64> =
+            parts.validation.iter().chain(&parts.test).map(|item| hash(item.source())).collect();
+        if data.only_extra {
+            parts.train.clear();
+        }
+        let known: HashSet<Item> = parts.train.iter().cloned().collect();
+        let new = |item: &Item| !held_out.contains(&hash(item.source())) && !known.contains(item);
+        parts.train.extend(extra.items.into_iter().filter(new));
+        parts.train.sort_by_cached_key(|item| hash(item.source()));
+    }
+    parts.train.truncate(data.limit.unwrap_or(usize::MAX));
+    Ok(parts)
+}
+
+fn vocabulary(recipe: &Recipe, train: &[Item]) -> Result<Vocabulary> {
+    let tokenizer = &recipe.tokenizer;
+    let vocabulary = match (tokenizer.train, tokenizer.size, &tokenizer.file) {
+        (Some(Learner::Unigram), Some(size), _) => Vocabulary::unigram(train.iter().flat_map(texts), size),
+        (Some(Learner::Bpe), Some(size), _) => Vocabulary::bpe(train.iter().flat_map(texts), size),
+        (_, _, Some(file)) => return Vocabulary::open(file),
+        _ => Err(Error::input("[tokenizer] says neither train nor file, expected one of both")),
+    };
+    vocabulary.map_err(|error| error.at("[tokenizer]"))
+}
+
+/// All texts of an item, with the roles of a dialogue as the student will read them.
+fn texts(item: &Item) -> impl Iterator<Item = &str> {
+    let texts: Vec<&str> = match item {
+        Item::Pair { source, target } => vec![source, target],
+        Item::Dialogue(turns) => turns.iter().flat_map(|turn| [turn.role.name(), turn.text.as_str()]).collect(),
+        Item::Text(text) => vec![text],
+    };
+    texts.into_iter()
+}
+
+/// What is held out of a corpus, as lines of the file it came from: for those who measure later.
+pub fn lines(items: &[Item], kind: Kind) -> String {
+    let line = |item: &Item| match item {
+        Item::Pair { source, target } => format!("{source}\t{target}\n"),
+        Item::Dialogue(turns) => format!("{}\n", serde_json::json!({ "turns": turns })),
+        Item::Text(text) => format!("{text}\n"),
+    };
+    debug_assert!(items.iter().all(|item| matches!(item, Item::Pair { .. }) == (kind == Kind::Translate)));
+    items.iter().map(line).collect()
+}

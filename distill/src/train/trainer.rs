@@ -1,0 +1,503 @@
+//! The loop: steps, measurements, checkpoints.
+
+use super::{
+    Options, Progress, Report, Watch, checkpoint,
+    evaluate::{Exam, cross_entropy},
+    file, files,
+    metrics::{Metrics, Record},
+    plots,
+    prepare::Prepared,
+    rollout::{self, Writing},
+    schedule::{Moment, Phase, Schedule},
+    step::{Part, check_all_reached, step},
+};
+use crate::{
+    batch::Batch,
+    data::text::{
+        batches::{Cursor, Stream},
+        examples::Example,
+    },
+    error::{Error, Result},
+    export::Export,
+    loss::Objective,
+    optimizer::{self, AdamW},
+    recipe::{Recipe, TrainRecipe},
+    student::Student,
+    teacher::Teacher,
+};
+use candle_core::Tensor;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+
+/// Seconds between checkpoints, besides those at measurements.
+const SAVE_EVERY: f64 = 600.0;
+
+/// What a checkpoint holds besides tensors. What is drawn by chance at a step depends on the seed and the step alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct State {
+    /// What must be the same for a training to go on.
+    made_for: String,
+    step: u64,
+    /// Steps of the optimiser, which begins anew with each phase.
+    optimizer_steps: u64,
+    cursor: Cursor,
+    best: Option<Best>,
+    /// Measurements since the best one.
+    waited: u64,
+    seconds: f64,
+    /// What the student wrote, the oldest first.
+    replay: Vec<Example>,
+}
+
+/// The best measurement so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Best {
+    step: u64,
+    validation: f64,
+    score: Option<f64>,
+}
+
+impl Best {
+    fn beats(&self, other: &Self) -> bool {
+        match (self.score, other.score) {
+            (Some(mine), Some(theirs)) if mine != theirs => mine > theirs,
+            _ => self.validation < other.validation,
+        }
+    }
+}
+
+/// A training.
+pub struct Trainer<'r> {
+    recipe: &'r Recipe,
+    folder: PathBuf,
+    data: &'r Prepared,
+    student: Box<dyn Student>,
+    teacher: Option<Box<dyn Teacher>>,
+    optimizer: AdamW,
+    schedule: Schedule,
+    exam: Exam,
+    threads: usize,
+    state: State,
+    metrics: Metrics,
+    window: Window,
+}
+
+/// Sums since the last record.
+struct Window {
+    loss: f64,
+    tokens: usize,
+    read: usize,
+    norm: f64,
+    started: Instant,
+}
+
+impl Window {
+    fn new() -> Self {
+        Self { loss: 0.0, tokens: 0, read: 0, norm: 0.0, started: Instant::now() }
+    }
+}
+
+impl<'r> Trainer<'r> {
+    /// A training that begins, or goes on where the checkpoint in the folder was made.
+    ///
+    /// # Errors
+    /// `Input` if the checkpoint was made by another recipe.
+    pub fn new(
+        recipe: &'r Recipe,
+        options: &Options,
+        data: &'r Prepared,
+        student: Box<dyn Student>,
+        teacher: Option<Box<dyn Teacher>>,
+    ) -> Result<Self> {
+        let train = &recipe.train;
+        let per_epoch = data.train.plan(0).len() as f64 / train.accumulate as f64;
+        let steps = train.steps.unwrap_or_else(|| (train.epochs.unwrap_or(1.0) * per_epoch).ceil().max(1.0) as u64);
+        let exam = |items, limit| Exam::new(items, recipe.kind, limit, recipe.data.max_tokens, options.threads);
+        let checkpoint = options.folder.join(files::CHECKPOINT);
+        let earlier: Option<(_, State)> = checkpoint.exists().then(|| checkpoint::load(&checkpoint)).transpose()?;
+        let step = earlier.as_ref().map_or(0, |(_, state)| state.step);
+        let mut trainer = Self {
+            schedule: Schedule::new(recipe, steps),
+            optimizer: AdamW::new(adamw(recipe), student.variables())?,
+            exam: exam(&data.parts.validation, train.eval_items),
+            threads: options.threads,
+            folder: options.folder.clone(),
+            metrics: Metrics::open(&options.folder.join(files::METRICS), step)?,
+            state: State {
+                made_for: made_for(recipe, data),
+                step: 0,
+                optimizer_steps: 0,
+                cursor: Cursor::default(),
+                best: None,
+                waited: 0,
+                seconds: 0.0,
+                replay: Vec::new(),
+            },
+            window: Window::new(),
+            recipe,
+            data,
+            student,
+            teacher,
+        };
+        if let Some((tensors, state)) = earlier {
+            trainer.resume(&tensors, state).map_err(|error| error.at(checkpoint.display()))?;
+        }
+        Ok(trainer)
+    }
+
+    /// Steps that were done.
+    pub fn steps_done(&self) -> u64 {
+        self.state.step
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Takes up what a checkpoint holds.
+    fn resume(&mut self, tensors: &BTreeMap<String, Tensor>, state: State) -> Result<()> {
+        if state.made_for != self.state.made_for {
+            let what = "made by another recipe or of other text, expected the same, or --fresh to begin anew";
+            return Err(Error::input(what));
+        }
+        self.enter(self.schedule.at(state.step.saturating_sub(1)).phase)?;
+        self.optimizer.restore(tensors, state.optimizer_steps)?;
+        set(&*self.student, tensors, "student.")?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Writes the checkpoint.
+    fn save(&self) -> Result<()> {
+        let (mut tensors, _) = self.optimizer.state()?;
+        tensors.extend(named(&*self.student, "student."));
+        let state = State { optimizer_steps: self.optimizer.steps(), ..self.state.clone() };
+        checkpoint::save(&self.path(files::CHECKPOINT), &tensors, &state)
+    }
+
+    /// Trains until the end, or until `watch` says stop; then it is false. The checkpoint is there in both cases.
+    ///
+    /// # Errors
+    /// As [`distill`](super::distill).
+    pub fn run(&mut self, watch: &mut dyn Watch) -> Result<bool> {
+        if self.state.step > 0 {
+            watch.say(&format!("going on after step {}", self.state.step));
+        }
+        let data = self.data;
+        let mut stream = data.train.stream(self.state.cursor);
+        let mut saved = Instant::now();
+        self.window = Window::new();
+        while self.state.step < self.schedule.steps() {
+            let moment = self.schedule.at(self.state.step);
+            if moment.since == 0 && moment.phase != Phase::Text {
+                self.begin(moment.phase)?;
+            }
+            let (loss, speed) = self.step(moment, &mut stream)?;
+            let (step, steps) = (self.state.step, self.schedule.steps());
+            let left = self.state.seconds / step as f64 * (steps - step) as f64;
+            watch.step(&Progress { step, steps, phase: moment.phase, loss, speed, left });
+            let last = step == steps || self.schedule.at(step).phase != moment.phase;
+            if step.is_multiple_of(self.recipe.train.eval_every) || last {
+                self.measure(moment, watch)?;
+                self.save()?;
+                saved = Instant::now();
+            } else if saved.elapsed().as_secs_f64() > SAVE_EVERY {
+                self.save()?;
+                saved = Instant::now();
+            }
+            if watch.stop() && self.state.step < steps {
+                self.save()?;
+                self.draw()?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One change of the weights. Returns the loss a token and tokens a second.
+    fn step(&mut self, moment: Moment, stream: &mut Stream) -> Result<(f64, f64)> {
+        let started = Instant::now();
+        let (recipe, number) = (self.recipe, self.state.step + 1);
+        let mut random = ChaCha8Rng::seed_from_u64(recipe.train.seed);
+        random.set_stream(u64::MAX - number);
+        if let Some(on_policy) = recipe.on_policy.as_ref().filter(|_| moment.phase == Phase::OnPolicy)
+            && moment.since.is_multiple_of(on_policy.refresh)
+        {
+            self.write(&mut random)?;
+        }
+        let mut parts: Vec<Part> =
+            (0..recipe.train.accumulate).map(|_| self.part(moment, stream, &mut random)).collect();
+        let tokens: usize = parts.iter().map(|part| part.batch.valid().len()).sum();
+        let read: usize = parts.iter().map(|part| read(&part.batch)).sum();
+        parts.iter_mut().for_each(|part| part.objective.tokens = tokens);
+
+        let dropout = (recipe.train.dropout > 0.0).then_some((recipe.train.dropout, &mut random));
+        let teacher = &mut self.teacher;
+        let mut teach = |part: &Part| match teacher {
+            Some(teacher) if part.objective.alpha < 1.0 => teacher.expect(&part.batch).map(Some),
+            _ => Ok(None),
+        };
+        let stepped = step(&*self.student, &parts, &mut teach, dropout)?;
+        if self.optimizer.steps() == 0 {
+            check_all_reached(&*self.student, &stepped.gradients)?;
+        }
+        let norm = self.optimizer.step(self.student.variables(), &stepped.gradients, moment.rate);
+        let norm = norm.map_err(|error| error.at(&parts[0].name))?;
+
+        let seconds = started.elapsed().as_secs_f64();
+        self.state.step = number;
+        self.state.cursor = stream.cursor();
+        self.state.seconds += seconds;
+        self.window.loss += stepped.loss * tokens as f64;
+        self.window.tokens += tokens;
+        self.window.read += read;
+        self.window.norm = norm;
+        Ok((stepped.loss, read as f64 / seconds))
+    }
+
+    /// The next part of a step: a batch of the text or, sometimes, of what the student wrote.
+    fn part(&self, moment: Moment, stream: &mut Stream, random: &mut ChaCha8Rng) -> Part {
+        let (loss, number) = (&self.recipe.loss, self.state.step + 1);
+        let objective = Objective {
+            alpha: moment.alpha,
+            divergence: loss.divergence.into(),
+            temperature: loss.temperature,
+            label_smoothing: loss.label_smoothing,
+            tokens: 1,
+        };
+        if let Some(on_policy) = self.recipe.on_policy.as_ref().filter(|_| moment.phase == Phase::OnPolicy)
+            && random.random::<f64>() < on_policy.fraction
+            && !self.state.replay.is_empty()
+        {
+            // Only the teacher knows whether it is any good.
+            let objective = Objective { alpha: 0.0, divergence: on_policy.divergence.into(), ..objective };
+            let name = format!("step {number}, a batch that the student wrote");
+            return Part { batch: self.written(random), objective, name };
+        }
+        let batch = self.data.train.batch(&stream.next_batch());
+        let Cursor { epoch, batch: at } = stream.cursor();
+        Part { batch, objective, name: format!("step {number}, batch {at} of epoch {}", epoch + 1) }
+    }
+
+    /// A batch of what the student wrote.
+    fn written(&self, random: &mut ChaCha8Rng) -> Batch {
+        let (mut examples, mut rows, mut longest) = (Vec::new(), 0, 0);
+        loop {
+            let example = &self.state.replay[random.random_range(0..self.state.replay.len())];
+            longest = longest.max(example.source.len() + example.input.len());
+            rows += 1;
+            if rows > 1 && rows * longest > self.recipe.train.batch_tokens {
+                return Batch::of(&examples, self.data.train.pad());
+            }
+            examples.push(example);
+        }
+    }
+
+    /// Has the student write about some of the text.
+    fn write(&mut self, random: &mut ChaCha8Rng) -> Result<()> {
+        let Some(on_policy) = &self.recipe.on_policy else { return Ok(()) };
+        let all = self.data.train.examples();
+        let chosen: Vec<&Example> = (0..on_policy.items).map(|_| &all[random.random_range(0..all.len())]).collect();
+        let how = Writing {
+            temperature: on_policy.temperature,
+            max_tokens: on_policy.max_new_tokens,
+            end: self.data.vocabulary.tokenizer().eos().unwrap_or_default(),
+            seed: random.random(),
+            threads: self.threads,
+        };
+        let written = rollout::write(&self.file("f32")?, self.recipe.kind, &chosen, how)?;
+        self.state.replay.extend(written);
+        let old = self.state.replay.len().saturating_sub(on_policy.replay);
+        self.state.replay.drain(..old);
+        Ok(())
+    }
+
+    /// Begins a later phase with the best student so far.
+    fn begin(&mut self, phase: Phase) -> Result<()> {
+        let best = self.path(files::BEST);
+        if best.exists() {
+            let (tensors, _): (_, Best) = checkpoint::load(&best)?;
+            set(&*self.student, &tensors, "student.")?;
+        }
+        self.enter(phase)?;
+        self.optimizer = AdamW::new(adamw(self.recipe), self.student.variables())?;
+        self.state.waited = 0;
+        // Students in f32 are no measure for those that are rounded; this one is, before it learns.
+        if phase == Phase::Quantize {
+            self.state.best = None;
+            self.measured(phase)?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that weights are rounded if they are to be.
+    fn enter(&mut self, phase: Phase) -> Result<()> {
+        if phase == Phase::Quantize {
+            self.student.store_as(Some(file::types(&self.recipe.output.dtype)?));
+        }
+        Ok(())
+    }
+
+    /// Measures the student with the mean of its weights, keeps it if it is the best, and adds a record.
+    fn measure(&mut self, moment: Moment, watch: &mut dyn Watch) -> Result<()> {
+        let raw = self.swap_in_average()?;
+        let measured = self.measured(moment.phase);
+        if let Some(raw) = raw {
+            set(&*self.student, &raw, "")?;
+        }
+        let best = measured?;
+        let Window { loss, tokens, read, norm, started } = std::mem::replace(&mut self.window, Window::new());
+        let record = Record {
+            step: self.state.step,
+            phase: moment.phase.name().into(),
+            epoch: self.state.cursor.epoch,
+            loss: loss / tokens.max(1) as f64,
+            rate: moment.rate,
+            speed: read as f64 / started.elapsed().as_secs_f64(),
+            seconds: self.state.seconds,
+            norm,
+            validation: Some(best.validation),
+            score: best.score,
+        };
+        let score = best.score.map_or(String::new(), |score| format!(", {} {score:.2}", self.exam.name()));
+        watch.say(&format!(
+            "step {}: loss {:.4}, validation {:.4}{score}, {:.0} tokens/s",
+            record.step, record.loss, best.validation, record.speed
+        ));
+        self.metrics.add(record)?;
+        let patience = self.recipe.train.patience;
+        if patience > 0 && self.state.waited >= patience && moment.phase == Phase::Text {
+            watch.say(&format!("no better measurement in {patience}: this phase ends here"));
+            self.state.step = self.schedule.end_of(self.state.step - 1);
+        }
+        self.window.started = Instant::now();
+        Ok(())
+    }
+
+    /// Measures the student as it is, and keeps it if it is the best.
+    fn measured(&mut self, phase: Phase) -> Result<Best> {
+        let validation = cross_entropy(&*self.student, &self.data.validation)?;
+        let score = match self.exam.is_empty() {
+            true => None,
+            false if phase == Phase::Quantize => Some(self.exam.score(&self.file(&self.recipe.output.dtype)?)?),
+            false => Some(self.exam.score(&self.file("f32")?)?),
+        };
+        let now = Best { step: self.state.step, validation, score };
+        match self.state.best {
+            Some(best) if !now.beats(&best) => self.state.waited += 1,
+            _ => {
+                (self.state.best, self.state.waited) = (Some(now), 0);
+                checkpoint::save(&self.path(files::BEST), &named(&*self.student, "student."), &now)?;
+            }
+        }
+        Ok(now)
+    }
+
+    /// Puts the mean of the weights in their place and returns them, if a mean is kept.
+    fn swap_in_average(&self) -> Result<Option<BTreeMap<String, Tensor>>> {
+        if self.recipe.train.ema == 0.0 {
+            return Ok(None);
+        }
+        let averages = self.optimizer.averages(self.student.variables())?;
+        let mut raw = BTreeMap::new();
+        for (name, variable) in self.student.variables() {
+            raw.insert(name.clone(), variable.as_tensor().copy()?);
+        }
+        set(&*self.student, &averages, "")?;
+        Ok(Some(raw))
+    }
+
+    /// The student's file, with matrices stored as `dtype`, for the runtime.
+    fn file(&self, dtype: &str) -> Result<Vec<u8>> {
+        let path = self.path(files::NOW);
+        self.export(dtype, &[]).and_then(|export| export.write(&path))?;
+        std::fs::read(&path).map_err(|error| Error::io(&path, &error))
+    }
+
+    fn export(&self, dtype: &str, card: &[file::Key]) -> Result<Export<'_>> {
+        let keys = [card, self.data.vocabulary.keys()].concat();
+        Ok(Export { student: &*self.student, weights: None, types: file::types(dtype)?, keys })
+    }
+
+    fn draw(&self) -> Result<()> {
+        plots::draw(&self.folder, self.metrics.records(), self.exam.name())
+    }
+
+    /// Writes the best student's file and the curves.
+    ///
+    /// # Errors
+    /// `Io` if they cannot be written.
+    pub fn finish(&mut self) -> Result<Report> {
+        self.draw()?;
+        let (tensors, best): (_, Best) = checkpoint::load(&self.path(files::BEST))?;
+        set(&*self.student, &tensors, "student.")?;
+        let recipe = self.recipe;
+        let test = match self.data.parts.test.is_empty() {
+            true => &self.data.parts.validation,
+            false => &self.data.parts.test,
+        };
+        let exam = Exam::new(test, recipe.kind, usize::MAX, recipe.data.max_tokens, self.threads);
+        let plain = self.file(&recipe.output.dtype)?;
+        let score = if exam.is_empty() { None } else { Some(exam.score(&plain)?) };
+        let card = file::card(recipe, best.validation, exam.name(), score);
+        self.export(&recipe.output.dtype, &card)?.write(&recipe.output.file)?;
+        Ok(Report {
+            parameters: super::parameters(&*self.student),
+            bytes: std::fs::metadata(&recipe.output.file).map_or(0, |file| file.len() as usize),
+            step: best.step,
+            validation: best.validation,
+            score_name: exam.name(),
+            score,
+        })
+    }
+}
+
+fn adamw(recipe: &Recipe) -> optimizer::Config {
+    let train = &recipe.train;
+    optimizer::Config {
+        weight_decay: train.weight_decay,
+        clip: if train.clip == 0.0 { f64::INFINITY } else { train.clip },
+        ema: train.ema,
+        // What transformers are usually trained with: noise of few tokens fades sooner.
+        beta2: 0.98,
+        ..optimizer::Config::default()
+    }
+}
+
+/// What a checkpoint is good for: the same student, text and losses. How long and how it is measured may change.
+fn made_for(recipe: &Recipe, data: &Prepared) -> String {
+    let tokenizer = (recipe.tokenizer.train, recipe.tokenizer.size);
+    let train =
+        TrainRecipe { steps: None, epochs: None, eval_every: 1, eval_items: 0, patience: 0, ..recipe.train.clone() };
+    let text: usize = data.train.examples().iter().map(|example| example.source.len() + example.input.len()).sum();
+    let vocabulary = crate::labels::vocabulary_hash(data.vocabulary.tokenizer());
+    let examples = data.train.examples().len();
+    let (student, loss) = (&recipe.student, &recipe.loss);
+    format!("{student:?} {tokenizer:?} {loss:?} {train:?} {examples} {text} {vocabulary:x}")
+}
+
+/// Tokens of a batch that are no padding.
+fn read(batch: &Batch) -> usize {
+    let source: usize = batch.source.iter().flat_map(|source| &source.lengths).sum();
+    source + batch.input.lengths.iter().sum::<usize>()
+}
+
+/// The variables by their names behind a prefix.
+fn named(student: &dyn Student, prefix: &str) -> BTreeMap<String, Tensor> {
+    let tensors = student.variables().iter();
+    tensors.map(|(name, variable)| (format!("{prefix}{name}"), variable.as_tensor().clone())).collect()
+}
+
+/// Sets all variables to the tensors of their names behind a prefix.
+fn set(student: &dyn Student, tensors: &BTreeMap<String, Tensor>, prefix: &str) -> Result<()> {
+    for (name, variable) in student.variables() {
+        let tensor = tensors.get(&format!("{prefix}{name}"));
+        let tensor = tensor.filter(|tensor| tensor.shape() == variable.shape());
+        let tensor =
+            tensor.ok_or_else(|| Error::format(format!("{name} is missing in the checkpoint, or of another shape")))?;
+        variable.set(tensor)?;
+    }
+    Ok(())
+}

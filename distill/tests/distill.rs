@@ -1,0 +1,228 @@
+//! Whole trainings of tiny students on a language made here: what they learn, and that they go on as if never stopped.
+#![cfg(feature = "train")]
+
+use pupil::{TranslateOptions, Translator};
+use pupil_distill::{
+    recipe::Recipe,
+    train::{Options, Outcome, Progress, Report, Watch, distill},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Hears everything, and stops after a step.
+#[derive(Default)]
+struct Ears {
+    said: Vec<String>,
+    losses: Vec<f64>,
+    stop_after: Option<u64>,
+    step: u64,
+}
+
+impl Watch for Ears {
+    fn say(&mut self, line: &str) {
+        self.said.push(line.into());
+    }
+
+    fn step(&mut self, progress: &Progress) {
+        self.step = progress.step;
+        self.losses.push(progress.loss);
+    }
+
+    fn stop(&self) -> bool {
+        self.stop_after.is_some_and(|step| self.step >= step)
+    }
+}
+
+const WORDS: [(&str, &str); 12] = [
+    ("red", "rot"),
+    ("green", "grün"),
+    ("blue", "blau"),
+    ("cat", "katze"),
+    ("dog", "hund"),
+    ("bird", "vogel"),
+    ("sees", "sieht"),
+    ("eats", "isst"),
+    ("big", "groß"),
+    ("small", "klein"),
+    ("and", "und"),
+    ("the", "die"),
+];
+
+/// Sentences of two to four words, each translated by itself.
+fn corpus() -> String {
+    let mut state = 1_u32;
+    let mut word = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        WORDS[(state >> 16) as usize % WORDS.len()]
+    };
+    let mut lines = String::new();
+    for i in 0..1500 {
+        let (source, target): (Vec<_>, Vec<_>) = (0..4 + i % 3).map(|_| word()).unzip();
+        lines += &format!("{}\t{}\n", source.join(" "), target.join(" "));
+    }
+    lines
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("distill-{name}"));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("toy.tsv"), corpus()).unwrap();
+    folder
+}
+
+fn recipe(folder: &Path, name: &str, student: &str, rest: &str, steps: u64) -> PathBuf {
+    let text = format!(
+        r#"
+kind = "translate"
+[student]
+{student}
+[data]
+files = ["toy.tsv"]
+test = 40
+validation = 40
+max_tokens = 40
+[train]
+steps = {steps}
+learning_rate = 4e-3
+warmup = 20
+batch_tokens = 800
+eval_every = 60
+eval_items = 20
+ema = 0.9
+dropout = 0.05
+[output]
+file = "{name}.gguf"
+name = "A toy"
+from = "en"
+to = "de"
+{rest}
+"#
+    );
+    let path = folder.join(format!("{name}.toml"));
+    fs::write(&path, text).unwrap();
+    path
+}
+
+const LARGE: &str = "embedding = 64\nlayers = 2\ndecoder_layers = 2\nheads = 2\nhead_dim = 32\nfeed_forward = 128";
+const SMALL: &str = "embedding = 32\nlayers = 1\ndecoder_layers = 1\nheads = 2\nhead_dim = 16\nfeed_forward = 64";
+const LEARN: &str = "[tokenizer]\ntrain = \"unigram\"\nsize = 60";
+
+fn options(folder: &Path, name: &str) -> Options {
+    Options { folder: folder.join(format!("{name}-run")), fresh: false, init_from: None, threads: 1 }
+}
+
+fn run(recipe: &Path, options: &Options, ears: &mut Ears) -> Outcome {
+    distill(&Recipe::open(recipe, None).unwrap(), options, ears).unwrap()
+}
+
+fn done(outcome: Outcome) -> Report {
+    match outcome {
+        Outcome::Done(report) => report,
+        Outcome::Stopped(step) => panic!("stopped after {step}"),
+    }
+}
+
+#[test]
+fn a_student_learns_from_a_teacher_and_runs() {
+    let folder = folder("path");
+    let teacher = recipe(&folder, "teacher", LARGE, LEARN, 240);
+    let report = done(run(&teacher, &options(&folder, "teacher"), &mut Ears::default()));
+    assert!(report.score.unwrap() > 80.0, "{report:?}");
+
+    let rest = "[tokenizer]\nfile = \"teacher.gguf\"\n[teacher]\ncheckpoint = \"teacher.gguf\"\n[loss]\nalpha = 0.0\n\
+                [quantize]\nsteps = 20\nlearning_rate = 1e-3";
+    let student = recipe(&folder, "student", SMALL, rest, 360);
+    let mut ears = Ears::default();
+    let report = done(run(&student, &options(&folder, "student"), &mut ears));
+    assert!(report.score.unwrap() > 60.0, "{report:?} {:#?}", ears.said);
+    assert_eq!(ears.losses.len(), 380);
+
+    let run = folder.join("student-run");
+    for name in ["checkpoint.safetensors", "best.safetensors", "loss.svg", "score.svg", "test.tsv", "tokenizer.gguf"] {
+        assert!(run.join(name).exists(), "{name}");
+    }
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    assert!(metrics.lines().count() >= 7 && metrics.contains("\"phase\":\"quantize\""), "{metrics}");
+
+    let options = TranslateOptions { threads: 1, ..TranslateOptions::default() };
+    let mut translator = Translator::open(folder.join("student.gguf"), options).unwrap();
+    assert_eq!(translator.file().keys().str("pupil.teacher").unwrap(), "teacher.gguf");
+    let translation = translator.translate("the cat sees").unwrap().text;
+    assert!(translation.contains("katze"), "{translation}");
+}
+
+#[test]
+fn a_training_that_goes_on_ends_as_one_that_was_not_stopped() {
+    let folder = folder("resume");
+    let path = recipe(&folder, "whole", SMALL, LEARN, 70);
+    done(run(&path, &options(&folder, "whole"), &mut Ears::default()));
+
+    let path = recipe(&folder, "parts", SMALL, LEARN, 70);
+    for stop_after in [1, 33, 64] {
+        let mut ears = Ears { stop_after: Some(stop_after), ..Ears::default() };
+        assert_eq!(run(&path, &options(&folder, "parts"), &mut ears), Outcome::Stopped(stop_after));
+    }
+    done(run(&path, &options(&folder, "parts"), &mut Ears::default()));
+
+    let read = |name: &str| fs::read(folder.join(name)).unwrap();
+    assert!(read("whole.gguf") == read("parts.gguf"));
+    let weights = |name: &str| {
+        let path = folder.join(format!("{name}-run/checkpoint.safetensors"));
+        let bytes = fs::read(path).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut all: Vec<_> = tensors.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+        all.sort();
+        all
+    };
+    assert!(weights("whole") == weights("parts"));
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_training() {
+    let folder = folder("refused");
+    let refused = |name: &str, student: &str, rest: &str| {
+        let path = recipe(&folder, name, student, rest, 10);
+        let mut ears = Ears::default();
+        let recipe = Recipe::open(&path, None).unwrap();
+        let error = distill(&recipe, &options(&folder, name), &mut ears).unwrap_err().to_string();
+        assert!(ears.losses.is_empty() && !error.contains('\n'), "{error}");
+        error
+    };
+    assert!(refused("shape", "embedding = 32", LEARN).contains("[student]: missing field"));
+    let wrong = SMALL.replace("heads = 2", "heads = 0");
+    assert!(refused("heads", &wrong, LEARN).contains("[student]: `heads` is 0"));
+
+    let path = recipe(&folder, "other", SMALL, "[tokenizer]\ntrain = \"unigram\"\nsize = 35", 5);
+    done(run(&path, &options(&folder, "other"), &mut Ears::default()));
+    let rest = format!("{LEARN}\n[teacher]\ncheckpoint = \"other.gguf\"");
+    let error = refused("vocabulary", SMALL, &rest);
+    assert!(error.contains("other.gguf") && error.contains("different vocabularies"), "{error}");
+
+    // A folder that holds another training.
+    let path = recipe(&folder, "other", LARGE, "[tokenizer]\ntrain = \"unigram\"\nsize = 35", 5);
+    let recipe = Recipe::open(&path, None).unwrap();
+    let error = distill(&recipe, &options(&folder, "other"), &mut Ears::default()).unwrap_err().to_string();
+    assert!(error.contains("expected the same, or --fresh"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_and_keeps_the_checkpoint() {
+    let folder = folder("nan");
+    let path = recipe(&folder, "nan", SMALL, LEARN, 60);
+    let mut ears = Ears { stop_after: Some(10), ..Ears::default() };
+    run(&path, &options(&folder, "nan"), &mut ears);
+    let checkpoint = folder.join("nan-run/checkpoint.safetensors");
+    let good = fs::read(&checkpoint).unwrap();
+
+    // The same training, with weights that have become none.
+    let mut recipe = Recipe::open(&path, None).unwrap();
+    recipe.train.learning_rate = f64::MAX;
+    let options = Options { fresh: true, ..options(&folder, "blown") };
+    let error = distill(&recipe, &options, &mut Ears::default()).unwrap_err().to_string();
+    assert!(error.contains("step ") && error.contains("batch ") && error.contains("expected a"), "{error}");
+    assert!(!folder.join("blown-run/checkpoint.safetensors").exists());
+    assert!(fs::read(&checkpoint).unwrap() == good);
+}
