@@ -61,7 +61,7 @@ impl Export<'_> {
             let dtype = self.types.of(name, dims);
             let bytes = quant::quantize(dtype, numbers).map_err(|e| Error::from(e).at(format!("tensor `{name}`")))?;
             let backwards: Vec<usize> = dims.iter().rev().copied().collect();
-            writer.tensor(*name, dtype, &backwards, bytes);
+            writer.tensor(name, dtype, &backwards, bytes);
         }
         writer.write_file(path)?;
         compare(&Gguf::open(path)?, &tensors)

@@ -20,7 +20,7 @@ pub trait Talker {
 /// A chat model that answers each prompt in a new conversation. An answer depends on its prompt and the sampler's seed
 /// only.
 pub struct Writer<'m> {
-    chat: Chat<'m>,
+    chat: Chat,
     reader: Reader<'m>,
     system: Option<String>,
     stop: fn() -> bool,
