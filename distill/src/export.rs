@@ -21,6 +21,9 @@ pub struct Export<'a> {
     pub keys: Vec<(String, OwnedValue)>,
 }
 
+/// Dimensions and numbers of tensors, by name.
+type Tensors<'a> = BTreeMap<&'a str, (Vec<usize>, Vec<f32>)>;
+
 /// What a stored tensor has lost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
@@ -68,7 +71,7 @@ impl Export<'_> {
     }
 
     /// Dimensions and numbers of all tensors.
-    fn tensors(&self) -> Result<BTreeMap<&str, (Vec<usize>, Vec<f32>)>> {
+    fn tensors(&self) -> Result<Tensors<'_>> {
         let mut tensors = BTreeMap::new();
         for (name, variable) in self.student.variables() {
             let tensor = match self.weights {
@@ -106,7 +109,7 @@ fn file_type(dtype: DType) -> u32 {
     }
 }
 
-fn compare(file: &Gguf, tensors: &BTreeMap<&str, (Vec<usize>, Vec<f32>)>) -> Result<Vec<Stored>> {
+fn compare(file: &Gguf, tensors: &Tensors<'_>) -> Result<Vec<Stored>> {
     // That the runtime finds all that it needs.
     match file.keys().str("general.architecture")? {
         "t5" => drop(EncDec::load(file)?),

@@ -295,6 +295,7 @@ impl InplaceOp2 for Update<'_> {
             .par_chunks_mut(TASK)
             .zip(gradient[first..last].par_chunks(TASK))
             .zip(mean.par_chunks_mut(TASK).zip(square.par_chunks_mut(TASK)));
+        #[allow(clippy::type_complexity, reason = "it is what the iterators above give")]
         let update = |((weights, gradient), (mean, square)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
             pulp::Arch::new().dispatch(|| factors.update(weights, gradient, mean, square));
         };

@@ -114,7 +114,8 @@ impl<'m> Reader<'m> {
                 break;
             }
             let logits = self.model.decoder().forward(&mut self.session, &[token], Logits::Last)?;
-            (self.cached.push(token), token = likeliest(logits));
+            let next = likeliest(logits);
+            self.cached.push(std::mem::replace(&mut token, next));
         }
         Ok(Some(self.model.tokenizer().decode(&answer).trim().to_string()))
     }

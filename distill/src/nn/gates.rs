@@ -49,7 +49,7 @@ impl Activation {
 }
 
 /// √(2/π)
-const GELU: f32 = 0.797_884_56;
+const GELU: f32 = 0.797_884_6;
 const CUBE: f32 = 0.044_715;
 
 #[inline(always)]

@@ -30,7 +30,7 @@ pub struct Runtime {
 
 enum Net {
     /// The session is as long as the longest text so far.
-    Decoder(Box<Decoder>, Option<decoder::Session>),
+    Decoder(Box<Decoder>, Option<Box<decoder::Session>>),
     EncDec(Box<EncDec>, Box<encdec::Session>),
 }
 
@@ -105,7 +105,7 @@ impl Teacher for Runtime {
 
 fn of_decoder(
     net: &Decoder,
-    session: &mut Option<decoder::Session>,
+    session: &mut Option<Box<decoder::Session>>,
     batch: &Batch,
     vocab: usize,
     threads: usize,
@@ -115,7 +115,7 @@ fn of_decoder(
     }
     let width = batch.input.width;
     if session.as_ref().is_none_or(|session| session.cache.capacity() < width) {
-        *session = Some(net.session(width.next_power_of_two(), CacheType::F32, threads)?);
+        *session = Some(Box::new(net.session(width.next_power_of_two(), CacheType::F32, threads)?));
     }
     let Some(session) = session else { return Ok(Vec::new()) };
     let mut out = Vec::with_capacity(batch.valid().len() * vocab);

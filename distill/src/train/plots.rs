@@ -80,8 +80,8 @@ mod tests {
         let record = |step: u64| Record {
             step,
             loss: if step == 7 { f64::NAN } else { 5.0 / step as f64 },
-            validation: (step % 5 == 0).then_some(1.0),
-            score: (step % 5 == 0).then_some(20.0),
+            validation: step.is_multiple_of(5).then_some(1.0),
+            score: step.is_multiple_of(5).then_some(20.0),
             ..Record::default()
         };
         for records in [vec![], vec![record(1)], (1..40).map(record).collect::<Vec<_>>()] {

@@ -272,7 +272,7 @@ fn softmax(row: &mut [f32]) {
 }
 
 /// Cuts rows of `width` numbers apart.
-fn split<'a>(mut all: &'a mut [f32], rows: impl Iterator<Item = usize>, width: usize) -> Vec<&'a mut [f32]> {
+fn split(mut all: &mut [f32], rows: impl Iterator<Item = usize>, width: usize) -> Vec<&mut [f32]> {
     rows.map(|rows| all.split_off_mut(..rows * width).expect("as many rows")).collect()
 }
 

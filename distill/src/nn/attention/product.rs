@@ -105,12 +105,10 @@ fn tile<const R: usize, const G: usize>(out: &mut Padded, k: usize, a: Left<'_>,
             }
         }
     }
-    for r in 0..R {
-        for g in 0..G {
-            let out = &mut out.groups[(i + r) * width + j + g];
-            for lane in 0..LANES {
-                out[lane] += sums[r][g][lane];
-            }
+    for (r, sums) in sums.iter().enumerate() {
+        let out = &mut out.groups[(i + r) * width + j..][..G];
+        for (out, sum) in out.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+            *out += sum;
         }
     }
 }
