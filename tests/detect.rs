@@ -69,11 +69,11 @@ fn a_spec_survives_the_file() {
 fn changed(key: &str, value: OwnedValue) -> Vec<u8> {
     let bytes = file(&spec());
     let gguf = Gguf::from_bytes(Bytes::from(&bytes[..]), "lights.gguf").unwrap();
+    let tensors: Vec<_> = gguf.tensors().iter().map(|t| (t, gguf.tensor(&t.name).unwrap().data().to_vec())).collect();
     let mut writer = Writer::new();
     for (name, old) in gguf.keys().iter().filter(|(name, _)| *name != "general.alignment") {
         writer.key(name, if name == key { value.clone() } else { old.into() });
     }
-    let tensors: Vec<_> = gguf.tensors().iter().map(|t| (t, gguf.tensor(&t.name).unwrap().data().to_vec())).collect();
     for (info, data) in &tensors {
         writer.tensor(&info.name, info.dtype, &info.dims, &data[..]);
     }

@@ -10,7 +10,7 @@ use pupil_distill::{
     recipe::Recipe,
     train::{Options, Outcome as Trained, Progress, Report, Watch, distill, use_threads},
 };
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Trains the student of the recipe that `args` name, and says what came of it.
 pub fn run(args: &DistillArgs) -> Outcome {
@@ -38,7 +38,7 @@ pub fn run(args: &DistillArgs) -> Outcome {
     }
 }
 
-fn describe(report: &Report, file: &std::path::Path, folder: &PathBuf) {
+fn describe(report: &Report, file: &Path, folder: &Path) {
     let Report { parameters, bytes, step, validation, score_name, score } = report;
     println!("student     {:.2} M parameters, best after step {step}", *parameters as f64 / 1e6);
     println!("validation  {validation:.4} nats a token, perplexity {:.2}", validation.exp());

@@ -34,7 +34,7 @@ pub fn run(args: &ShortlistArgs) -> Outcome {
     let vocab = file.tensor("token_embd.weight")?.rows();
     let tokenizer = Tokenizer::from_gguf(&file)?;
     let pairs = read_tsv(&args.data, args.limit.unwrap_or(usize::MAX));
-    let pairs = pairs.map_err(|e| Failure::Message(e.to_string()))?;
+    let pairs = pairs?;
     let (mut seen, mut held_out) = (Vec::new(), Vec::new());
     for pair in &pairs {
         let ids = encode(&tokenizer, pair, args.swap)?;

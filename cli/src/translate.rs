@@ -92,8 +92,9 @@ impl Lines {
             loop {
                 let mut line = Vec::new();
                 let read = source.read_until(b'\n', &mut line).map(|_| line);
-                let over = !matches!(&read, Ok(line) if !line.is_empty());
-                if (over && read.is_ok()) || sender.send(read).is_err() || over {
+                let ended = matches!(&read, Ok(line) if line.is_empty());
+                let failed = read.is_err();
+                if ended || sender.send(read).is_err() || failed {
                     return;
                 }
             }

@@ -248,7 +248,9 @@ fn graph(name: &str) -> Vec<u8> {
     };
     loop {
         let (found, graph, outputs) = (take(), take(), take()[0]);
-        (0..outputs).for_each(|_| drop(take()));
+        for _ in 0..outputs {
+            take();
+        }
         if found == name.as_bytes() {
             return graph.to_vec();
         }
@@ -259,7 +261,7 @@ fn graph(name: &str) -> Vec<u8> {
 fn conversion_to_bytes() {
     let folder = folder("convert");
     let (pictures, empty, other) = (folder.join("pictures"), folder.join("empty"), folder.join("other"));
-    [&pictures, &empty, &other].map(|folder| fs::create_dir_all(folder).unwrap());
+    [&pictures, &empty, &other].into_iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
     scene().save(pictures.join("a.png")).unwrap();
     scene().save(pictures.join("b.png")).unwrap();
     fs::write(pictures.join("c.jpg"), "just text").unwrap();

@@ -1,6 +1,5 @@
 //! `pupil eval detect`: mean average precision over a data set.
 
-use super::said;
 use crate::{
     args::{EvalDetectArgs, all_threads},
     failure::{Failure, Outcome},

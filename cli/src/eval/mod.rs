@@ -7,10 +7,7 @@ mod compare;
 mod detect;
 mod translate;
 
-use crate::{
-    args::EvalWhat,
-    failure::{Failure, Outcome},
-};
+use crate::{args::EvalWhat, failure::Outcome};
 
 /// Measures what `what` names and prints its scores.
 pub fn run(what: &EvalWhat) -> Outcome {
@@ -22,8 +19,4 @@ pub fn run(what: &EvalWhat) -> Outcome {
         #[cfg(feature = "distill")]
         EvalWhat::Compare(args) => compare::run(args),
     }
-}
-
-fn said(error: pupil_distill::Error) -> Failure {
-    Failure::Message(error.to_string())
 }

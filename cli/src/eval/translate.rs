@@ -1,6 +1,5 @@
 //! `pupil eval translate`: BLEU and chrF of a translator, or of translations that are there already.
 
-use super::said;
 use crate::{
     args::EvalTranslateArgs,
     failure::{Failure, Outcome},
@@ -26,7 +25,7 @@ pub fn run(args: &EvalTranslateArgs) -> Outcome {
     let mut evaluation = Evaluation::new(args.tokenize);
     let mut seconds = None;
     if let (Some(output), Some(reference)) = (&args.output, &args.reference) {
-        for Pair { source, target } in read_files(output, reference, limit).map_err(said)? {
+        for Pair { source, target } in read_files(output, reference, limit)? {
             evaluation.add(&source, &[&target]);
         }
     } else {
@@ -35,7 +34,7 @@ pub fn run(args: &EvalTranslateArgs) -> Outcome {
             (None, Some(source), Some(reference)) => read_files(source, reference, limit),
             _ => return Err(Failure::Message("which sentences? --data, or --source and --reference".into())),
         };
-        let pairs = pairs.map_err(said)?;
+        let pairs = pairs?;
         let Some(model) = &args.model else { return Err(Failure::Message("which model? --model FILE".into())) };
         let mut translator = Translator::open(model, args.options())?;
         interrupt::install()?;
