@@ -42,7 +42,7 @@ fn winding() -> Draft {
         conv(7, "last", 4, 1, Activation::Sigmoid),
     ];
     let loud = |mut weights: Vec<f32>, every: usize| {
-        weights.iter_mut().enumerate().filter(|(i, _)| i / every % 3 == 0).for_each(|(_, w)| *w *= 40.0);
+        weights.iter_mut().enumerate().filter(|(i, _)| (i / every).is_multiple_of(3)).for_each(|(_, w)| *w *= 40.0);
         weights
     };
     network(
@@ -123,8 +123,8 @@ fn gains_make_channels_equally_loud() {
     let draft = winding();
     let seen = seen(&draft);
     let gains = gains::balance(&draft, &seen, 1.0);
-    for c in 0..6 {
-        assert!((gains[7][c] * seen[7].peak(c) - 1.0).abs() < 1e-3);
+    for (c, gain) in gains[7].iter().enumerate().take(6) {
+        assert!((gain * seen[7].peak(c) - 1.0).abs() < 1e-3);
     }
 }
 
