@@ -101,9 +101,9 @@ fn searches_find_what_generate_finds() {
             let options = options(&search.options);
             for batch in [1, 7] {
                 let mut session = net.session(CacheType::F32, 1).unwrap();
-                let found = requests.chunks(batch).flat_map(|requests| {
-                    net.search(&mut session, requests, END, None, &options).unwrap()
-                });
+                let found = requests
+                    .chunks(batch)
+                    .flat_map(|requests| net.search(&mut session, requests, END, None, &options).unwrap());
                 let found: Vec<_> = found.collect();
                 let mut equal = 0;
                 for (i, (found, expected)) in found.iter().zip(&search.found).enumerate() {

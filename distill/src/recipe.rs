@@ -164,7 +164,10 @@ impl Default for LossRecipe {
 pub enum Alpha {
     Fixed(f64),
     /// Half a cosine wave from the first step to the last.
-    Cosine { from: f64, to: f64 },
+    Cosine {
+        from: f64,
+        to: f64,
+    },
 }
 
 /// [`Divergence`] as recipes spell it: `"forward-kl"`, `"reverse-kl"`, `{ jensen-shannon = 0.5 }`,
@@ -432,7 +435,9 @@ impl Recipe {
 
         if let Some(on_policy) = on_policy {
             if gguf.is_none() && checkpoint.is_none() {
-                return Err(Error::input("[on_policy] needs a teacher that scores, expected teacher.gguf or teacher.checkpoint"));
+                return Err(Error::input(
+                    "[on_policy] needs a teacher that scores, expected teacher.gguf or teacher.checkpoint",
+                ));
             }
             above_zero("on_policy.learning_rate", on_policy.learning_rate)?;
             on_policy.divergence.check("on_policy.divergence")?;
@@ -457,7 +462,12 @@ impl Recipe {
     /// Refuses files that are not there.
     fn check_files(&self) -> Result<()> {
         let TeacherRecipe { gguf, checkpoint, labels } = &self.teacher;
-        let named = [("tokenizer.file", &self.tokenizer.file), ("teacher.gguf", gguf), ("teacher.checkpoint", checkpoint), ("teacher.labels", labels)];
+        let named = [
+            ("tokenizer.file", &self.tokenizer.file),
+            ("teacher.gguf", gguf),
+            ("teacher.checkpoint", checkpoint),
+            ("teacher.labels", labels),
+        ];
         let named = named.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?)));
         let data = self.data.files.iter().map(|file| ("data.files", file));
         let extra = self.data.extra.iter().map(|file| ("data.extra", file));
@@ -558,7 +568,11 @@ file = "out.gguf"
     #[test]
     fn what_makes_no_sense_is_refused_with_its_key() {
         for (from, to, expected) in [
-            ("temperature = 2.0", "temprature = 2.0", "line 13 `temprature = 2.0`: unknown field `temprature`, expected"),
+            (
+                "temperature = 2.0",
+                "temprature = 2.0",
+                "line 13 `temprature = 2.0`: unknown field `temprature`, expected",
+            ),
             ("temperature = 2.0", "temperature = \"hot\"", "line 13 `temperature = \"hot\"`: invalid type"),
             ("temperature = 2.0", "temperature = 0.0", "loss.temperature is 0, expected a number above 0"),
             ("temperature = 2.0", "temperature = nan", "loss.temperature is NaN, expected a number above 0"),

@@ -45,7 +45,8 @@ pub const CHATML: &str = "{% for message in messages %}\
 
 /// How words are split before merging: `tokenizer.ggml.pre` and its expression (Qwen 2: every digit by itself).
 const PRE: &str = "qwen2";
-const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const WORDS: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The special tokens of chat students, in the order of their ids: padding and the end of a text, and ChatML's.
 const CHAT_SPECIALS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
@@ -100,7 +101,9 @@ impl Vocabulary {
             key("token_type", kinds),
             key("merges", merges(&model)?),
         ];
-        keys.extend([("bos", 0_u32), ("eos", 2), ("padding", 0)].map(|(role, id)| key(&format!("{role}_token_id"), id)));
+        keys.extend(
+            [("bos", 0_u32), ("eos", 2), ("padding", 0)].map(|(role, id)| key(&format!("{role}_token_id"), id)),
+        );
         keys.extend([key("add_bos_token", false), ("tokenizer.chat_template".into(), CHATML.into())]);
 
         let mut json = tokenizers::Tokenizer::new(model);
@@ -140,8 +143,7 @@ impl Vocabulary {
             "<unk>" => UNKNOWN,
             _ => NORMAL,
         });
-        let mut keys =
-            vec![key("model", "t5"), key("tokens", tokens), key("scores", scores), key("token_type", kinds)];
+        let mut keys = vec![key("model", "t5"), key("tokens", tokens), key("scores", scores), key("token_type", kinds)];
         let ids = [("padding", 0_u32), ("eos", 1), ("unknown", 2)];
         keys.extend(ids.map(|(role, id)| key(&format!("{role}_token_id"), id)));
         keys.extend([key("add_bos_token", false), key("add_eos_token", true)]);
@@ -284,8 +286,27 @@ mod tests {
     /// Sentences of many words, cases, signs, and characters that are not common.
     fn sentences() -> Vec<String> {
         let words = [
-            "the", "House", "is", "small,", "größer", "Straße", "don't", "I'LL", "12", "3.50€", "über", "«quoted»", "naïve",
-            "e-mail", "?!", "Tom's", "U.S.A.", "Äpfel", "x²", "日本", "end.",
+            "the",
+            "House",
+            "is",
+            "small,",
+            "größer",
+            "Straße",
+            "don't",
+            "I'LL",
+            "12",
+            "3.50€",
+            "über",
+            "«quoted»",
+            "naïve",
+            "e-mail",
+            "?!",
+            "Tom's",
+            "U.S.A.",
+            "Äpfel",
+            "x²",
+            "日本",
+            "end.",
         ];
         let mut state = 7_u32;
         let mut next = |bound: usize| {

@@ -165,11 +165,9 @@ pub fn multiply_gated(
         product(shared.kernels, gate, rows.clone(), x, gate_panel, result, |t, values| {
             block.row(t).copy_from_slice(values);
         });
-        product(shared.kernels, up, rows, x, up_panel, result, |t, values| {
-            match function {
-                Gate::Silu => shared.kernels.swiglu(block.row(t), values),
-                Gate::Gelu => shared.kernels.geglu(block.row(t), values),
-            }
+        product(shared.kernels, up, rows, x, up_panel, result, |t, values| match function {
+            Gate::Silu => shared.kernels.swiglu(block.row(t), values),
+            Gate::Gelu => shared.kernels.geglu(block.row(t), values),
         });
     });
 }

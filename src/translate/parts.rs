@@ -28,11 +28,7 @@ enum Element<'t> {
 
 impl<'t> Parts<'t> {
     /// Cuts `texts` into parts of at most `longest` tokens, which `encode` counts and gives.
-    pub(super) fn of(
-        texts: &[&'t str],
-        longest: usize,
-        encode: impl Fn(&str) -> Result<Vec<u32>>,
-    ) -> Result<Self> {
+    pub(super) fn of(texts: &[&'t str], longest: usize, encode: impl Fn(&str) -> Result<Vec<u32>>) -> Result<Self> {
         let mut all = Self { parts: Vec::new(), texts: Vec::new() };
         for text in texts {
             let mut elements = Vec::new();

@@ -33,7 +33,8 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, state: &impl Serial
 /// # Errors
 /// `Io` if it cannot be read, `Format` if it is something else.
 pub fn load<S: DeserializeOwned>(path: &Path) -> Result<(BTreeMap<String, Tensor>, S)> {
-    let bad = |what: &dyn std::fmt::Display| Error::format(format!("{}: {what}, expected a checkpoint", path.display()));
+    let bad =
+        |what: &dyn std::fmt::Display| Error::format(format!("{}: {what}, expected a checkpoint", path.display()));
     let bytes = fs::read(path).map_err(|error| Error::io(path, &error))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| bad(&error))?;
     let state = header.metadata().as_ref().and_then(|metadata| metadata.get(STATE));

@@ -62,7 +62,11 @@ impl Metrics {
                 // A program that was killed may have left half a line.
                 Err(_) if number + 1 == lines.len() => {}
                 Err(error) => {
-                    return Err(Error::format(format!("{} line {}: {error}, expected a record", path.display(), number + 1)));
+                    return Err(Error::format(format!(
+                        "{} line {}: {error}, expected a record",
+                        path.display(),
+                        number + 1
+                    )));
                 }
             }
         }

@@ -37,8 +37,7 @@ pub fn draw(folder: &Path, records: &[Record], score: &str) -> Result<()> {
 
 fn plot(path: &Path, title: &str, curves: &[Curve]) -> Result<()> {
     let mut text = String::new();
-    draw_into(&mut text, title, curves)
-        .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+    draw_into(&mut text, title, curves).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
     std::fs::write(path, text).map_err(|error| Error::io(path, &error))
 }
 

@@ -58,7 +58,10 @@ impl EncDec {
         self.check(rows.iter().map(|row| &row.token))?;
         let slots = session.own.capacity() / (session.slot_blocks * KEYS).max(1);
         if rows.is_empty() || position >= session.slot_blocks * KEYS {
-            return Err(Error::input(format!("{} rows at position {position}: nothing is reserved for them", rows.len())));
+            return Err(Error::input(format!(
+                "{} rows at position {position}: nothing is reserved for them",
+                rows.len()
+            )));
         }
         if let Some(row) = rows.iter().find(|row| row.slot >= slots || row.sentence >= session.sentences.len()) {
             return Err(Error::input(format!("{row:?}: there is no such slot or sentence")));

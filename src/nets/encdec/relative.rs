@@ -33,7 +33,11 @@ impl Relative {
         }
         let positions = positions.next_power_of_two();
         let after = if self.both { positions } else { 1 };
-        *table = Table { values: Vec::with_capacity(self.heads * (positions + after)), stride: positions + after, positions };
+        *table = Table {
+            values: Vec::with_capacity(self.heads * (positions + after)),
+            stride: positions + after,
+            positions,
+        };
         let buckets: Vec<usize> = (0..positions + after).map(|i| self.bucket(i, positions)).collect();
         for head in 0..self.heads {
             table.values.extend(buckets.iter().map(|bucket| self.weights[bucket * self.heads + head]));

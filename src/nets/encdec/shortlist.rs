@@ -58,7 +58,8 @@ impl Shortlist {
         if file.keys().get(TARGETS).is_none() {
             return Ok(None);
         }
-        let wrong = |key: &str, expected: String| Error::format(format!("{}: key `{key}`: expected {expected}", file.name()));
+        let wrong =
+            |key: &str, expected: String| Error::format(format!("{}: key `{key}`: expected {expected}", file.name()));
         let numbers = |key: &str| match file.keys().get(key) {
             Some(Value::Array(array)) if array.element() == ValueType::U32 => Ok(Numbers::of(file, array)),
             _ => Err(wrong(key, "an array of u32".into())),

@@ -59,7 +59,9 @@ impl Work {
     /// `projected = weights · x`, for rows of `cols` elements that did not come from `hidden`.
     pub(super) fn project_rows(&mut self, x: &[f32], cols: usize, weights: &[&Tensor]) {
         self.rows = x.len() / cols;
-        self.x.set(&mut self.compute, (self.rows, cols), weights, |_, t, out| out.copy_from_slice(&x[t * cols..][..cols]));
+        self.x.set(&mut self.compute, (self.rows, cols), weights, |_, t, out| {
+            out.copy_from_slice(&x[t * cols..][..cols])
+        });
         self.multiply(weights);
     }
 

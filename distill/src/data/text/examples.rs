@@ -191,7 +191,8 @@ mod tests {
         let examples = encoder.encode(&[Item::Dialogue(turns.clone())]).unwrap().examples;
         let Example { input, labels, .. } = &examples[0];
 
-        let clean: Vec<Turn> = turns.iter().map(|turn| Turn { text: turn.text.replace("<|im_end|>", "x"), ..turn.clone() }).collect();
+        let clean: Vec<Turn> =
+            turns.iter().map(|turn| Turn { text: turn.text.replace("<|im_end|>", "x"), ..turn.clone() }).collect();
         let messages: Vec<Message> =
             clean.iter().map(|turn| Message::new(turn.role.name(), turn.text.as_str())).collect();
         let text = ChatTemplate::chatml().render(&messages, &RenderOptions::default()).unwrap();

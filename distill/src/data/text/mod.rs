@@ -179,7 +179,9 @@ fn parser(path: &Path, kind: Kind) -> Result<Parser> {
             ".jsonl or .txt",
         ),
     };
-    parser.ok_or_else(|| Error::input(format!("{}: not a kind of file for this student, expected {expected}", path.display())))
+    parser.ok_or_else(|| {
+        Error::input(format!("{}: not a kind of file for this student, expected {expected}", path.display()))
+    })
 }
 
 fn pair(line: &str) -> Result<Item, String> {

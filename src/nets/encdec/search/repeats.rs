@@ -12,12 +12,14 @@ pub(super) const WINDOW: usize = LONGEST * TIMES;
 /// How many tokens at the end of `tokens` say again what stands before them; 0 if it is not that many. Only the last
 /// [`WINDOW`] tokens are looked at.
 pub(super) fn surplus(tokens: &[u32]) -> usize {
-    (1..=LONGEST).find_map(|unit| {
-        let same = tokens.iter().rev().zip(tokens.iter().rev().skip(unit)).take_while(|(a, b)| a == b).count();
-        // Whole units, of which the first one stays.
-        let surplus = same / unit * unit;
-        (surplus + unit >= (unit * TIMES).max(TOKENS)).then_some(surplus)
-    }).unwrap_or(0)
+    (1..=LONGEST)
+        .find_map(|unit| {
+            let same = tokens.iter().rev().zip(tokens.iter().rev().skip(unit)).take_while(|(a, b)| a == b).count();
+            // Whole units, of which the first one stays.
+            let surplus = same / unit * unit;
+            (surplus + unit >= (unit * TIMES).max(TOKENS)).then_some(surplus)
+        })
+        .unwrap_or(0)
 }
 
 /// Whether `tokens` repeats itself anywhere.
