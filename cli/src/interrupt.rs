@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Outcome};
 use std::{
     process,
-    sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+    sync::atomic::{AtomicU8, Ordering::SeqCst},
 };
 
 const IDLE: u8 = 0;
@@ -11,7 +11,6 @@ const ANSWERING: u8 = 1;
 const STOPPING: u8 = 2;
 
 static STATE: AtomicU8 = AtomicU8::new(IDLE);
-static WAS_STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// The exit code of a program that Ctrl-C ended, by convention: 128 and the number of SIGINT.
 pub const EXIT_CODE: u8 = 130;
@@ -30,14 +29,8 @@ pub fn install() -> Outcome {
 pub fn during<T>(answer: impl FnOnce() -> T) -> T {
     STATE.store(ANSWERING, SeqCst);
     let answered = answer();
-    WAS_STOPPED.store(STATE.swap(IDLE, SeqCst) == STOPPING, SeqCst);
+    STATE.store(IDLE, SeqCst);
     answered
-}
-
-/// Whether Ctrl-C came during the last [`during`].
-#[cfg(feature = "distill")]
-pub fn was_requested() -> bool {
-    WAS_STOPPED.load(SeqCst)
 }
 
 /// Whether the answer shall end.

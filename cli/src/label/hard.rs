@@ -7,7 +7,10 @@ use crate::{
     interrupt, progress,
 };
 use pupil::{ChatOptions, Model, TranslateOptions, Translator, gguf::Gguf};
-use pupil_distill::labels::hard::{self, Counts, Filter, Talker, Writer};
+use pupil_distill::{
+    Result,
+    labels::hard::{self, Counts, Filter, Talker, Writer},
+};
 use std::{
     io::{self, Write},
     ops::{ControlFlow, RangeInclusive},
@@ -18,8 +21,7 @@ pub fn prompts(args: &PromptsArgs) -> Outcome {
     let lengths = range(&args.lengths)?;
     let limit = args.limit.unwrap_or(usize::MAX);
     interrupt::install()?;
-    let counts = interrupt::during(|| hard::prompts(&args.files, &args.output, &lengths, limit, &mut go_on))?;
-    report(&counts, "prompts")
+    run("prompts", || hard::prompts(&args.files, &args.output, &lengths, limit, &mut go_on))
 }
 
 /// Has the teacher answer.
@@ -51,9 +53,11 @@ fn talk(args: &AnswersArgs, teacher: &mut dyn Talker) -> Outcome {
         bar.set_position(done as u64);
         go_on()
     };
-    let counts = interrupt::during(|| hard::answers(&args.prompts, &args.output, teacher, &mut each))?;
-    bar.finish_and_clear();
-    report(&counts, "answers")
+    run("answers", || {
+        let counts = hard::answers(&args.prompts, &args.output, teacher, &mut each);
+        bar.finish_and_clear();
+        counts
+    })
 }
 
 /// Forms a data set.
@@ -68,7 +72,7 @@ pub fn dataset(args: &DatasetArgs) -> Outcome {
         unfinished: args.unfinished,
         translation: args.translation,
     };
-    report(&hard::dataset(&args.answers, &args.output, &filter)?, "examples")
+    run("examples", || hard::dataset(&args.answers, &args.output, &filter))
 }
 
 fn range(lengths: &Lengths) -> Outcome<RangeInclusive<usize>> {
@@ -85,15 +89,16 @@ fn go_on() -> ControlFlow<()> {
     if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// Says what was done. What Ctrl-C left for another time is no success.
-fn report(counts: &Counts, what: &str) -> Outcome {
-    let Counts { before, added, repeated, left_out } = counts;
+/// Does a stage, and says what was done. What Ctrl-C left for another time is no success.
+fn run(what: &str, stage: impl FnOnce() -> Result<Counts>) -> Outcome {
+    let (counts, stopped) = interrupt::during(|| (stage(), interrupt::requested()));
+    let Counts { before, added, repeated, left_out } = counts?;
     let mut line = format!("{} {what}, {added} of them new", before + added);
     for (count, how) in [(repeated, "repeated"), (left_out, "left out")] {
-        if *count > 0 {
+        if count > 0 {
             line += &format!("; {count} {how}");
         }
     }
     writeln!(io::stdout().lock(), "{line}")?;
-    if interrupt::was_requested() { Err(Failure::Interrupted) } else { Ok(()) }
+    if stopped { Err(Failure::Interrupted) } else { Ok(()) }
 }

@@ -123,33 +123,22 @@ impl Header {
     /// # Errors
     /// `Input` with the first difference.
     pub fn same(&self, wanted: &Self) -> Result<()> {
-        let differs = |what: &str, found: &dyn std::fmt::Display, expected: &dyn std::fmt::Display| {
-            Err(Error::input(format!("{what} is {found}, expected {expected}")))
+        let fields = |header: &Self| {
+            [
+                ("teacher", header.teacher.clone()),
+                ("tokenizer", format!("{:016x} of {} tokens", header.tokenizer, header.layout.vocab)),
+                ("data", format!("{:016x} of {} rows", header.data, header.rows)),
+                ("temperature", header.temperature.to_string()),
+                ("number of likeliest tokens", header.layout.k.to_string()),
+                ("number of samples", header.layout.samples.to_string()),
+                ("seed", header.seed.to_string()),
+            ]
         };
-        if self.teacher != wanted.teacher {
-            return differs("the teacher", &self.teacher, &wanted.teacher);
-        }
-        if (self.tokenizer, self.layout.vocab) != (wanted.tokenizer, wanted.layout.vocab) {
-            let of = |header: &Self| format!("{:016x} of {} tokens", header.tokenizer, header.layout.vocab);
-            return differs("the tokenizer", &of(self), &of(wanted));
-        }
-        if (self.data, self.rows) != (wanted.data, wanted.rows) {
-            let of = |header: &Self| format!("{:016x} of {} rows", header.data, header.rows);
-            return differs("the data", &of(self), &of(wanted));
-        }
-        for (what, found, expected) in [
-            ("the temperature", self.temperature, wanted.temperature),
-            ("k", self.layout.k as f64, wanted.layout.k as f64),
-            ("the number of samples", self.layout.samples as f64, wanted.layout.samples as f64),
-            ("the seed", self.seed as f64, wanted.seed as f64),
-        ] {
-            if found != expected {
-                return differs(what, &found, &expected);
+        match fields(self).iter().zip(fields(wanted)).find(|(a, b)| **a != *b) {
+            None => Ok(()),
+            Some(((what, found), (_, expected))) => {
+                Err(Error::input(format!("the {what} is {found}, expected {expected}")))
             }
-        }
-        match self == (&Self { shard: self.shard, ..wanted.clone() }) {
-            true => Ok(()),
-            false => differs("the seed", &self.seed, &wanted.seed),
         }
     }
 }

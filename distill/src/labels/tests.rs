@@ -152,7 +152,7 @@ fn another_store_is_not_gone_on_with() {
         (|h| h.teacher = "other.gguf".into(), "the teacher is teacher.gguf, expected other.gguf"),
         (|h| h.tokenizer = 1, "the tokenizer is fffffffffffffffa of 20 tokens, expected 0000000000000001"),
         (|h| h.temperature = 1.0, "the temperature is 2, expected 1"),
-        (|h| h.layout.k = 4, "k is 3, expected 4"),
+        (|h| h.layout.k = 4, "the number of likeliest tokens is 3, expected 4"),
         (|h| h.layout.samples = 4, "the number of samples is 2, expected 4"),
         (|h| h.seed = 10, "the seed is 9, expected 10"),
         (|h| h.shard = [1, 2], "shard 1/1, or other rows, expected shard 1/2"),

@@ -5,7 +5,7 @@ use super::{
     Hash,
     record::Recorder,
     row_hash,
-    store::{Header, Labels, ROW},
+    store::{Header, Labels},
 };
 use crate::{
     batch::{Batch, IGNORE},
@@ -69,7 +69,6 @@ impl Writer {
             start.extend(row.hash.to_le_bytes());
             start.extend(row.positions.to_le_bytes());
         }
-        debug_assert!(start.len().is_multiple_of(4) && rows.len() * ROW < start.len());
 
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
         let mut found = Vec::new();

@@ -18,8 +18,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! On the CPU, [`fused`] never holds more than a few rows of `[n, vocab]`, and [`row`] is where losses and gradients of
-//! one position are; on other devices, [`composed`] is made of candle's operations.
+//! On the CPU, `fused.rs` never holds more than a few rows of `[n, vocab]`, and `row.rs` is where losses and gradients of
+//! one position are; on other devices, `composed.rs` is made of candle's operations.
 
 mod composed;
 mod fused;

@@ -79,11 +79,11 @@ pub fn prompts(
         known.insert(line.prompt);
         Ok(())
     })?;
-    for (file, extract) in files.iter().zip(extract) {
+    'files: for (file, extract) in files.iter().zip(extract) {
         let mut lines = Lines::open(file)?;
         while let Some((_, line)) = lines.next()? {
             if known.len() >= limit || each().is_break() {
-                return Ok(counts);
+                break 'files;
             }
             match line.ok().and_then(extract).filter(|prompt| lengths.contains(&prompt.chars().count())) {
                 None => counts.left_out += 1,
@@ -135,21 +135,22 @@ pub fn answers(
     each: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Counts> {
     let mut counts = Counts::default();
+    let (mut left, mut known) = (Vec::new(), HashSet::new());
+    lines::all(prompts, &mut |line: Prompt| {
+        match known.insert(line.prompt.clone()) {
+            true => left.push(line.prompt),
+            false => counts.repeated += 1,
+        }
+        Ok(())
+    })?;
+    let all = left.len();
     let mut answered = HashSet::new();
     let mut growing = Growing::open(out, &mut |line: Answer| {
         counts.before += 1;
         answered.insert(line.prompt);
         Ok(())
     })?;
-    let (mut left, mut all) = (Vec::new(), 0);
-    lines::all(prompts, &mut |line: Prompt| {
-        all += 1;
-        match answered.insert(line.prompt.clone()) {
-            true => left.push(line.prompt),
-            false => counts.repeated += 1,
-        }
-        Ok(())
-    })?;
+    left.retain(|prompt| !answered.contains(prompt));
     let mut done = all - left.len();
     for batch in left.chunks(teacher.batch()) {
         if each(done, all).is_break() {
@@ -166,8 +167,7 @@ pub fn answers(
         }
         done += batch.len();
     }
-    each(done, all).is_break();
-    counts.repeated = counts.repeated.saturating_sub(counts.before);
+    let _ = each(done, all);
     Ok(counts)
 }
 
@@ -236,3 +236,6 @@ pub fn dataset(answers: &Path, out: &Path, filter: &Filter) -> Result<Counts> {
     counts.repeated = counts.repeated.saturating_sub(counts.before);
     Ok(counts)
 }
+
+#[cfg(test)]
+mod tests;
