@@ -12,7 +12,7 @@ use crate::{
         vocabulary_hash,
     },
     loss::Soft,
-    student::Student,
+    student::{Student, Types},
 };
 use candle_core::{Device, Tensor, Var};
 use pupil::{
@@ -118,8 +118,14 @@ impl Student for Table {
         Ok(self.0["table"].index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?)
     }
 
-    fn output(&self) -> (&Tensor, f64) {
-        (self.0["table"].as_tensor(), 0.5)
+    fn output(&self) -> Result<(Tensor, f64)> {
+        Ok((self.0["table"].as_tensor().clone(), 0.5))
+    }
+
+    fn store_as(&mut self, _: Option<Types>) {}
+
+    fn keys(&self) -> Vec<(&'static str, OwnedValue)> {
+        Vec::new()
     }
 }
 
