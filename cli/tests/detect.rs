@@ -267,7 +267,7 @@ fn conversion_to_bytes() {
     fs::write(pictures.join("c.jpg"), "just text").unwrap();
     fs::write(other.join("notes.txt"), "no picture").unwrap();
     let onnx = |name: &str| file(&format!("{}.onnx", name.trim_matches('!')), &graph(name));
-    let (boxes, plain, open) = (onnx("nms"), onnx("conv"), onnx("!dynamic_size"));
+    let (boxes, open) = (onnx("nms"), onnx("!dynamic_size"));
     let cut = file("cut.onnx", &graph("nms")[..300]);
     let made = folder.join("made.gguf");
     let (b, m, text) = (arg(&boxes), arg(&made), pictures.join("c.jpg"));
@@ -281,7 +281,6 @@ fn conversion_to_bytes() {
         (["convert", b, "-o", m, "--int8"].join("\n"), "--calibrate <DIR>"),
         (["convert", arg(&cut), "-o", m].join("\n"), "cut.onnx: not an ONNX file"),
         (["convert", arg(&open), "-o", m].join("\n"), "--size 640x640"),
-        (["convert", arg(&plain), "-o", m].join("\n"), "conv.onnx: "),
     ] {
         let line = bad(&args.split('\n').collect::<Vec<_>>());
         assert!(line.contains(expected) && !made.exists(), "{args}: {line}");
