@@ -108,7 +108,7 @@ to = "de"
 
 const LARGE: &str = "embedding = 64\nlayers = 2\ndecoder_layers = 2\nheads = 2\nhead_dim = 32\nfeed_forward = 128";
 const SMALL: &str = "embedding = 32\nlayers = 1\ndecoder_layers = 1\nheads = 2\nhead_dim = 16\nfeed_forward = 64";
-const LEARN: &str = "[tokenizer]\ntrain = \"unigram\"\nsize = 60";
+const LEARN: &str = "[tokenizer]\ntrain = \"unigram\"\nsize = 80";
 
 fn options(folder: &Path, name: &str) -> Options {
     Options { folder: folder.join(format!("{name}-run")), fresh: false, init_from: None, threads: 1 }
@@ -128,7 +128,7 @@ fn done(outcome: Outcome) -> Report {
 #[test]
 fn a_student_learns_from_a_teacher_and_runs() {
     let folder = folder("path");
-    let teacher = recipe(&folder, "teacher", LARGE, LEARN, 240);
+    let teacher = recipe(&folder, "teacher", LARGE, LEARN, 300);
     let report = done(run(&teacher, &options(&folder, "teacher"), &mut Ears::default()));
     assert!(report.score.unwrap() > 80.0, "{report:?}");
 
