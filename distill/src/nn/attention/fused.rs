@@ -258,6 +258,41 @@ impl Op {
     }
 }
 
+/// The passes as types: a closure would not be inlined into what is compiled for the processor's vectors, and would
+/// call a function for every multiply-add.
+struct Forward<'a, 'b> {
+    op: &'a Op,
+    text: &'a Text<'b>,
+    out: &'a mut [f32],
+    scratch: &'a mut Scratch,
+}
+
+impl pulp::WithSimd for Forward<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.op.forward(self.text, self.out, self.scratch);
+    }
+}
+
+struct Backward<'a, 'b> {
+    op: &'a Op,
+    text: &'a Text<'b>,
+    of_out: &'a [f32],
+    gradients: [&'a mut [f32]; 2],
+    scratch: &'a mut Scratch,
+}
+
+impl pulp::WithSimd for Backward<'_, '_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Vec<f32> {
+        self.op.backward(self.text, self.of_out, self.gradients, self.scratch)
+    }
+}
+
 /// In place; what is −∞ becomes 0, as does what follows the row in its last group.
 #[inline(always)]
 fn softmax(row: &mut [f32]) {
@@ -297,7 +332,8 @@ impl CustomOp3 for Op {
         let outs = split(&mut out, queries.ranges().map(|range| range.len()), width);
         let texts: Vec<_> = self.texts(q, kv, bias).zip(outs).collect();
         texts.into_par_iter().for_each(|(text, out)| {
-            SCRATCH.with_borrow_mut(|scratch| pulp::Arch::new().dispatch(|| self.forward(&text, out, scratch)));
+            SCRATCH
+                .with_borrow_mut(|scratch| pulp::Arch::new().dispatch(Forward { op: self, text: &text, out, scratch }));
         });
         Ok((CpuStorage::F32(out), Shape::from((queries.rows(), width))))
     }
@@ -322,7 +358,8 @@ impl CustomOp3 for Op {
             let backward = |(text, (of_q, of_kv)): (Text<'_>, (&mut [f32], &mut [f32]))| {
                 let of_out = &of_out[text.first * width..];
                 SCRATCH.with_borrow_mut(|scratch| {
-                    pulp::Arch::new().dispatch(|| self.backward(&text, of_out, [of_q, of_kv], scratch))
+                    let gradients = [of_q, of_kv];
+                    pulp::Arch::new().dispatch(Backward { op: self, text: &text, of_out, gradients, scratch })
                 })
             };
             let parts: Vec<_> = texts.into_par_iter().map(backward).collect();
