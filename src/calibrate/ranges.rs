@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn the_error_is_what_rounding_makes() {
         let elements: Vec<f32> =
-            (0..20_000).map(|i| ((i as f32 + 0.5) / 20_000.0)).map(|u| -2.0 * u.ln() - 1.0).collect();
+            (0..20_000).map(|i| (i as f32 + 0.5) / 20_000.0).map(|u| -2.0 * u.ln() - 1.0).collect();
         let (min, max) = elements.iter().fold((0.0_f32, 0.0_f32), |(min, max), &x| (min.min(x), max.max(x)));
         let histogram = Histogram::new(min, max, elements.iter().map(|&x| (x, 1.0)));
         for (low, high) in [(min, max), (min, 0.5 * max), (0.4 * min, 0.3 * max)] {
