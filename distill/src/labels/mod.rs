@@ -3,7 +3,7 @@
 //! - [`hard`]: text that a teacher wrote, in three stages.
 //! - [`soft`]: from a teacher and text to a store.
 //! - [`store`]: soft labels, a few probabilities for each token that a student should say.
-//! - [`write`]: how a store is written, in shards if need be, and goes on after whatever stopped it.
+//! - [`mod@write`]: how a store is written, in shards if need be, and goes on after whatever stopped it.
 //! - [`record`]: which probabilities stand for all of them.
 
 pub mod hard;
