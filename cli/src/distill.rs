@@ -3,8 +3,7 @@
 use crate::{
     args::{DistillArgs, all_threads},
     failure::{Failure, Outcome},
-    interrupt,
-    progress,
+    interrupt, progress,
 };
 use indicatif::ProgressBar;
 use pupil_distill::{

@@ -413,7 +413,9 @@ impl Recipe {
         }
         if labels.is_some() && loss.divergence == DivergenceRecipe::ReverseKl {
             let expected = "expected teacher.gguf or teacher.checkpoint, or another divergence";
-            return Err(Error::input(format!("loss.divergence is reverse-kl, which a label store cannot serve: {expected}")));
+            return Err(Error::input(format!(
+                "loss.divergence is reverse-kl, which a label store cannot serve: {expected}"
+            )));
         }
         match loss.alpha {
             Alpha::Fixed(alpha) => within("loss.alpha", alpha, 0.0, 1.0)?,
@@ -497,7 +499,6 @@ impl Recipe {
     pub fn held_out(&self) -> HeldOut {
         HeldOut { test: self.data.test, validation: self.data.validation }
     }
-
 }
 
 impl TeacherRecipe {

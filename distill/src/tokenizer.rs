@@ -127,7 +127,8 @@ impl Vocabulary {
         }
         // The crate only takes a string for a piece if different characters follow it somewhere, and nothing follows a
         // word. So one of each frequent word is marked at its end; pieces with the mark are left out below.
-        let marked = words.iter().filter(|&(_, &count)| count > 1).map(|(word, _)| (format!("\u{2581}{word}{MARK}"), 1));
+        let marked =
+            words.iter().filter(|&(_, &count)| count > 1).map(|(word, _)| (format!("\u{2581}{word}{MARK}"), 1));
         let plain = words.iter().map(|(word, &count)| (format!("\u{2581}{word}"), count));
         let words = plain.chain(marked).collect();
         let pieces = size.saturating_sub(PAIR_SPECIALS.len()).min(1 << 22) as u32;

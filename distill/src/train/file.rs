@@ -30,16 +30,21 @@ pub fn types(name: &str) -> Result<Types> {
 pub fn card(recipe: &Recipe, validation: f64, score_name: &str, score: Option<f64>) -> Vec<Key> {
     let output = &recipe.output;
     let mut keys: Vec<Key> = Vec::new();
-    let mut text = |key: &str, value: &Option<String>| keys.extend(value.as_ref().map(|v| (key.into(), v.as_str().into())));
+    let mut text =
+        |key: &str, value: &Option<String>| keys.extend(value.as_ref().map(|v| (key.into(), v.as_str().into())));
     text("general.name", &output.name);
     text("general.license", &output.license);
     text("pupil.data", &output.data);
     text("pupil.translate.from", &output.from);
     text("pupil.translate.to", &output.to);
-    let teacher = recipe.teacher.path().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let teacher =
+        recipe.teacher.path().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
     text("pupil.teacher", &teacher);
     let loss = &recipe.loss;
-    keys.push(("pupil.loss".into(), format!("alpha {:?}, {:?}, temperature {}", loss.alpha, loss.divergence, loss.temperature).into()));
+    keys.push((
+        "pupil.loss".into(),
+        format!("alpha {:?}, {:?}, temperature {}", loss.alpha, loss.divergence, loss.temperature).into(),
+    ));
     keys.push(("pupil.score.cross_entropy".into(), (validation as f32).into()));
     keys.extend(score.map(|score| (format!("pupil.score.{}", score_name.to_lowercase()), (score as f32).into())));
     keys

@@ -74,7 +74,8 @@ fn parts(recipe: &Recipe, say: &mut dyn FnMut(String)) -> Result<Parts> {
     if !data.extra.is_empty() {
         let extra = Corpus::read(&data.extra, recipe.kind)?;
         tell(&extra);
-        let held_out: HashSet<u64> = parts.validation.iter().chain(&parts.test).map(|item| hash(item.source())).collect();
+        let held_out: HashSet<u64> =
+            parts.validation.iter().chain(&parts.test).map(|item| hash(item.source())).collect();
         if data.only_extra {
             parts.train.clear();
         }

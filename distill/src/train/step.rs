@@ -80,6 +80,8 @@ pub fn check_all_reached(student: &dyn Student, gradients: &BTreeMap<String, Ten
         student.variables().keys().filter(|name| !gradients.contains_key(*name)).map(String::as_str).collect();
     match missing.is_empty() {
         true => Ok(()),
-        false => Err(Error::input(format!("no gradient reaches {}, expected one for each variable", missing.join(", ")))),
+        false => {
+            Err(Error::input(format!("no gradient reaches {}, expected one for each variable", missing.join(", "))))
+        }
     }
 }

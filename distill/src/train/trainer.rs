@@ -1,8 +1,7 @@
 //! The loop: steps, measurements, checkpoints.
 
 use super::{
-    Options, Progress, Report, Watch,
-    checkpoint,
+    Options, Progress, Report, Watch, checkpoint,
     evaluate::{Exam, cross_entropy},
     file, files,
     metrics::{Metrics, Record},
@@ -470,14 +469,8 @@ fn adamw(recipe: &Recipe) -> optimizer::Config {
 /// What a checkpoint is good for: the same student, text and losses. How long and how it is measured may change.
 fn made_for(recipe: &Recipe, data: &Prepared) -> String {
     let tokenizer = (recipe.tokenizer.train, recipe.tokenizer.size);
-    let train = TrainRecipe {
-        steps: None,
-        epochs: None,
-        eval_every: 1,
-        eval_items: 0,
-        patience: 0,
-        ..recipe.train.clone()
-    };
+    let train =
+        TrainRecipe { steps: None, epochs: None, eval_every: 1, eval_items: 0, patience: 0, ..recipe.train.clone() };
     let text: usize = data.train.examples().iter().map(|example| example.source.len() + example.input.len()).sum();
     let vocabulary = crate::labels::vocabulary_hash(data.vocabulary.tokenizer());
     let examples = data.train.examples().len();
@@ -502,7 +495,8 @@ fn set(student: &dyn Student, tensors: &BTreeMap<String, Tensor>, prefix: &str) 
     for (name, variable) in student.variables() {
         let tensor = tensors.get(&format!("{prefix}{name}"));
         let tensor = tensor.filter(|tensor| tensor.shape() == variable.shape());
-        let tensor = tensor.ok_or_else(|| Error::format(format!("{name} is missing in the checkpoint, or of another shape")))?;
+        let tensor =
+            tensor.ok_or_else(|| Error::format(format!("{name} is missing in the checkpoint, or of another shape")))?;
         variable.set(tensor)?;
     }
     Ok(())
