@@ -35,22 +35,10 @@ impl Watch for Ears {
     }
 }
 
-const WORDS: [(&str, &str); 12] = [
-    ("red", "rot"),
-    ("green", "grün"),
-    ("blue", "blau"),
-    ("cat", "katze"),
-    ("dog", "hund"),
-    ("bird", "vogel"),
-    ("sees", "sieht"),
-    ("eats", "isst"),
-    ("big", "groß"),
-    ("small", "klein"),
-    ("and", "und"),
-    ("the", "die"),
-];
+const WORDS: [(&str, &str); 6] =
+    [("red", "rot"), ("green", "grün"), ("cat", "katze"), ("dog", "hund"), ("sees", "sieht"), ("big", "groß")];
 
-/// Sentences of two to four words, each translated by itself.
+/// Sentences of four or five words, each translated by itself.
 fn corpus() -> String {
     let mut state = 1_u32;
     let mut word = || {
@@ -59,7 +47,7 @@ fn corpus() -> String {
     };
     let mut lines = String::new();
     for i in 0..1500 {
-        let (source, target): (Vec<_>, Vec<_>) = (0..4 + i % 3).map(|_| word()).unzip();
+        let (source, target): (Vec<_>, Vec<_>) = (0..4 + i % 2).map(|_| word()).unzip();
         lines += &format!("{}\t{}\n", source.join(" "), target.join(" "));
     }
     lines
@@ -86,13 +74,12 @@ validation = 40
 max_tokens = 40
 [train]
 steps = {steps}
-learning_rate = 4e-3
+learning_rate = 3e-3
 warmup = 20
 batch_tokens = 800
-eval_every = 60
+eval_every = 100
 eval_items = 20
-ema = 0.9
-dropout = 0.05
+ema = 0.95
 [output]
 file = "{name}.gguf"
 name = "A toy"
@@ -108,7 +95,7 @@ to = "de"
 
 const LARGE: &str = "embedding = 64\nlayers = 2\ndecoder_layers = 2\nheads = 2\nhead_dim = 32\nfeed_forward = 128";
 const SMALL: &str = "embedding = 32\nlayers = 1\ndecoder_layers = 1\nheads = 2\nhead_dim = 16\nfeed_forward = 64";
-const LEARN: &str = "[tokenizer]\ntrain = \"unigram\"\nsize = 80";
+const LEARN: &str = "[tokenizer]\ntrain = \"unigram\"\nsize = 40";
 
 fn options(folder: &Path, name: &str) -> Options {
     Options { folder: folder.join(format!("{name}-run")), fresh: false, init_from: None, threads: 1 }
@@ -129,29 +116,29 @@ fn done(outcome: Outcome) -> Report {
 #[ignore = "300 steps are too few for the teacher: it reaches 8 BLEU of the 80 asked for"]
 fn a_student_learns_from_a_teacher_and_runs() {
     let folder = folder("path");
-    let teacher = recipe(&folder, "teacher", LARGE, LEARN, 300);
+    let teacher = recipe(&folder, "teacher", LARGE, LEARN, 400);
     let report = done(run(&teacher, &options(&folder, "teacher"), &mut Ears::default()));
     assert!(report.score.unwrap() > 80.0, "{report:?}");
 
     let rest = "[tokenizer]\nfile = \"teacher.gguf\"\n[teacher]\ncheckpoint = \"teacher.gguf\"\n[loss]\nalpha = 0.0\n\
                 [quantize]\nsteps = 20\nlearning_rate = 1e-3";
-    let student = recipe(&folder, "student", SMALL, rest, 360);
+    let student = recipe(&folder, "student", SMALL, rest, 600);
     let mut ears = Ears::default();
     let report = done(run(&student, &options(&folder, "student"), &mut ears));
     assert!(report.score.unwrap() > 60.0, "{report:?} {:#?}", ears.said);
-    assert_eq!(ears.losses.len(), 380);
+    assert_eq!(ears.losses.len(), 620);
 
     let run = folder.join("student-run");
     for name in ["checkpoint.safetensors", "best.safetensors", "loss.svg", "score.svg", "test.tsv", "tokenizer.gguf"] {
         assert!(run.join(name).exists(), "{name}");
     }
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    assert!(metrics.lines().count() >= 7 && metrics.contains("\"phase\":\"quantize\""), "{metrics}");
+    assert!(metrics.lines().count() == 7 && metrics.contains("\"phase\":\"quantize\""), "{metrics}");
 
     let options = TranslateOptions { threads: 1, ..TranslateOptions::default() };
     let mut translator = Translator::open(folder.join("student.gguf"), options).unwrap();
     assert_eq!(translator.file().keys().str("pupil.teacher").unwrap(), "teacher.gguf");
-    let translation = translator.translate("the cat sees").unwrap().text;
+    let translation = translator.translate("red cat sees big dog").unwrap().text;
     assert!(translation.contains("katze"), "{translation}");
 }
 
