@@ -131,7 +131,8 @@ impl Vocabulary {
             words.iter().filter(|&(_, &count)| count > 1).map(|(word, _)| (format!("\u{2581}{word}{MARK}"), 1));
         let plain = words.iter().map(|(word, &count)| (format!("\u{2581}{word}"), count));
         let words = plain.chain(marked).collect();
-        let pieces = size.saturating_sub(PAIR_SPECIALS.len()).min(1 << 22) as u32;
+        // The mark itself counts among the crate's pieces.
+        let pieces = (size + 1).saturating_sub(PAIR_SPECIALS.len()).min(1 << 22) as u32;
         let trainer = UnigramTrainer::builder().show_progress(false).vocab_size(pieces).build().map_err(refuse)?;
         let mut learned = Unigram::default();
         guarded(|| trainer.do_train(words, &mut learned))?;

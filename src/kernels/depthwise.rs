@@ -58,11 +58,11 @@ pub(super) fn floats<S: Simd>(s: S, job: &mut Depthwise<f32>) {
     job.sums.resize(job.sweep.out_width * job.bias.len(), 0.0);
     for y in job.rows.clone() {
         match job.sweep.square() {
-            (3, 1) => row::<_, 3, 1, 6>(s, job, y),
+            (3, 1) => row::<_, 3, 1, 4>(s, job, y),
             (3, 2) => row::<_, 3, 2, 4>(s, job, y),
-            (5, 1) => row::<_, 5, 1, 6>(s, job, y),
+            (5, 1) => row::<_, 5, 1, 4>(s, job, y),
             (5, 2) => row::<_, 5, 2, 4>(s, job, y),
-            _ => (0..job.sweep.out_width).for_each(|x| pixel(s, job, [y, x])),
+            _ => row::<_, 0, 0, 2>(s, job, y),
         }
         job.finish_row(s, y);
     }
@@ -77,73 +77,61 @@ impl<E: Element> Depthwise<'_, E> {
     }
 }
 
-/// The sums of a row under a square kernel of `K × K` that moves by `STEP`: pixel by pixel at the borders, `P` at a time
-/// between them. Weights stay in registers along the row, and the `P` pixels share what they load.
+/// The sums of a row: pixel by pixel at the borders, `P` at a time between them. `KW` and `STEP` are the kernel's width
+/// and stride along the row where the compiler shall know them, else 0.
 #[inline(always)]
-fn row<S: Simd, const K: usize, const STEP: usize, const P: usize>(s: S, job: &mut Depthwise<f32>, y: usize) {
-    let Filter::F32(weights) = &job.filter else { unreachable!("f32 maps have f32 weights") };
-    let (sweep, padded) = (job.sweep, job.bias.len());
-    let whole = |x: usize| sweep.at(1, x, 0).is_some() && sweep.at(1, x, K - 1).is_some();
+fn row<S: Simd, const KW: usize, const STEP: usize, const P: usize>(s: S, job: &mut Depthwise<f32>, y: usize) {
+    let sweep = job.sweep;
+    let width = if KW > 0 { KW } else { sweep.kernel[1] };
+    let whole = |x: usize| sweep.at(1, x, 0).is_some() && sweep.at(1, x, width - 1).is_some();
     let left = (0..sweep.out_width).find(|&x| whole(x)).unwrap_or(sweep.out_width);
     let right = (left..sweep.out_width).rev().find(|&x| whole(x)).map_or(left, |x| x + 1);
-    if left + P > right {
-        return (0..sweep.out_width).for_each(|x| pixel(s, job, [y, x]));
-    }
-    for channel in (0..job.channels).step_by(S::LANES) {
-        let bias = s.load(&job.bias[channel..]);
-        let mut w = [[bias; K]; K];
-        // Rows outside of the map are a pixel of zeros, over and over.
-        let mut rows: [(&[f32], usize); K] = [(&[0.0; 16], 0); K];
-        for ky in 0..K {
-            for kx in 0..K {
-                w[ky][kx] = s.load(&weights[(ky * K + kx) * padded + channel..]);
-            }
-            if let Some(row) = sweep.at(0, y, ky) {
-                rows[ky] = (&job.x[row * sweep.size[1] * sweep.pixel + channel..], sweep.pixel);
-            }
-        }
-        for first in (left..right).step_by(P) {
+    let mut x = 0;
+    while x < sweep.out_width {
+        if left <= x && x < right && left + P <= right {
             // The last tile may begin among the pixels of the one before.
-            let x = first.min(right - P);
-            let mut sums = [bias; P];
-            for ky in 0..K {
-                let (row, apart) = rows[ky];
-                let row = &row[(x * STEP - sweep.pads[1]) * apart..];
-                for column in 0..(P - 1) * STEP + K {
-                    let seen = s.load(&row[column * apart..]);
-                    for p in 0..P {
-                        let kx = column.wrapping_sub(p * STEP);
-                        if kx < K {
-                            sums[p] = s.mul_add(seen, w[ky][kx], sums[p]);
-                        }
-                    }
-                }
-            }
-            for p in 0..P {
-                s.store(sums[p], &mut job.sums[(x + p) * padded + channel..]);
-            }
+            pixels::<S, KW, STEP, P>(s, job, [y, x.min(right - P)], 0, width);
+            x = right.min(x + P);
+        } else {
+            let first = (0..width).find(|&kx| sweep.at(1, x, kx).is_some()).unwrap_or(0);
+            let count = (first..width).take_while(|&kx| sweep.at(1, x, kx).is_some()).count();
+            pixels::<S, 0, 0, 1>(s, job, [y, x], first, count);
+            x += 1;
         }
     }
-    (0..left).chain(right..sweep.out_width).for_each(|x| pixel(s, job, [y, x]));
 }
 
-/// The sums of one pixel, anywhere, under any kernel.
+/// `P` output pixels, over `count` kernel columns from `first_kx` on, all of them inside of the map.
 #[inline(always)]
-fn pixel<S: Simd>(s: S, job: &mut Depthwise<f32>, [y, x]: [usize; 2]) {
+fn pixels<S: Simd, const KW: usize, const STEP: usize, const P: usize>(
+    s: S,
+    job: &mut Depthwise<f32>,
+    [y, x]: [usize; 2],
+    first_kx: usize,
+    count: usize,
+) {
     let Filter::F32(weights) = &job.filter else { unreachable!("f32 maps have f32 weights") };
-    let (sweep, padded) = (job.sweep, job.bias.len());
-    let [height, width] = sweep.kernel;
+    let sweep = job.sweep;
+    let padded = job.bias.len();
+    let (count, dilation) = if KW > 0 { (KW, 1) } else { (count, sweep.dilation[1]) };
+    let step = if STEP > 0 { STEP } else { sweep.stride[1] };
+    let first_column = x * sweep.stride[1] + first_kx * sweep.dilation[1] - sweep.pads[1];
     for channel in (0..job.channels).step_by(S::LANES) {
-        let mut sum = s.load(&job.bias[channel..]);
-        for ky in 0..height {
+        let mut sums = [s.load(&job.bias[channel..]); P];
+        for ky in 0..sweep.kernel[0] {
             let Some(row) = sweep.at(0, y, ky) else { continue };
-            for kx in 0..width {
-                let Some(column) = sweep.at(1, x, kx) else { continue };
-                let seen = s.load(&job.x[(row * sweep.size[1] + column) * sweep.pixel + channel..]);
-                sum = s.mul_add(seen, s.load(&weights[(ky * width + kx) * padded + channel..]), sum);
+            let x = &job.x[(row * sweep.size[1] + first_column) * sweep.pixel + channel..];
+            let w = &weights[(ky * sweep.kernel[1] + first_kx) * padded + channel..];
+            for kx in 0..count {
+                let w = s.load(&w[kx * padded..]);
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    *sum = s.mul_add(s.load(&x[(p * step + kx * dilation) * sweep.pixel..]), w, *sum);
+                }
             }
         }
-        s.store(sum, &mut job.sums[x * padded + channel..]);
+        for p in 0..P {
+            s.store(sums[p], &mut job.sums[(x + p) * padded + channel..]);
+        }
     }
 }
 
