@@ -205,9 +205,9 @@ impl Layer {
         workers.share(target.shape.h, row, 1, work, target.out, |kernels, scratch, rows, out| {
             let filter = match &self.weights {
                 Weights::DepthwiseBytes { quads, sums: Sums { start, scale }, zero } => {
-                    Filter::U8 { quads, zero: *zero, start, scale, rows: &mut scratch.rows }
+                    Filter::U8 { quads, zero: *zero, start, scale, rows: &mut scratch.bytes }
                 }
-                Weights::Depthwise { weights } => Filter::F32(weights),
+                Weights::Depthwise { weights } => Filter::F32 { weights, rows: &mut scratch.floats },
                 Weights::Dense { .. } | Weights::DenseBytes { .. } => unreachable!("a depthwise convolution"),
             };
             let finish = Finish { then: self.then, gain: &self.gain, out, out_pixel };

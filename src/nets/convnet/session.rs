@@ -45,7 +45,8 @@ pub(super) struct Workers {
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) segments: Vec<Segment>,
-    pub(super) rows: Rows,
+    pub(super) floats: Rows<f32>,
+    pub(super) bytes: Rows<u8>,
     pub(super) sums: Vec<f32>,
     pub(super) lines: [Vec<f32>; 4],
 }
