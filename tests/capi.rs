@@ -39,11 +39,12 @@ fn the_header_is_current() {
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
+        // Where the tests were built too, so that only the library itself is compiled again.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let built = Command::new(env!("CARGO"))
             .args(["rustc", "--package", "pupil", "--lib", "--features", "capi", "--crate-type", "staticlib"])
             .arg("--target-dir")
-            .arg(&target)
+            .arg(target)
             .current_dir(root())
             .output()
             .unwrap();
@@ -58,7 +59,7 @@ fn example(name: &str, flags: &[&str]) -> Option<PathBuf> {
         println!("skipped: no C compiler");
         return None;
     }
-    let program = library().join(format!("{name}{}", flags.concat()));
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}{}", flags.concat()));
     let compiled = Command::new("cc")
         .args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
         .args(flags)

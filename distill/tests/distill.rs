@@ -113,7 +113,6 @@ fn done(outcome: Outcome) -> Report {
 }
 
 #[test]
-#[ignore = "passed before the attention kernel changed; to be run again"]
 fn a_student_learns_from_a_teacher_and_runs() {
     let folder = folder("path");
     let teacher = recipe(&folder, "teacher", LARGE, LEARN, 400);

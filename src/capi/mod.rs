@@ -9,7 +9,6 @@
 //!   header goes on working with a newer library.
 //! - Handles may move from thread to thread, but only one thread at a time uses one. Models are the exception: any number
 //!   of threads may make chats of one.
-
 //! - Where a comment does not say that a pointer may be NULL, it points to what the comment says: to as many bytes as
 //!   its length, to a structure as large as its `size`, to a place that may be written. A handle came from this library
 //!   and is not freed. This is what "the caller says" in the safety comments below.

@@ -290,6 +290,13 @@ mod tests {
     }
 
     #[test]
+    fn maps_are_not_read_the_other_way_round() {
+        // Five channels, and five cells in the grids of such a picture.
+        let outputs = shapes(&[("conv", [8, 6, 5])]);
+        assert!(guess(&outputs, Shape::new(10, 8, 3)).unwrap_err().to_string().contains("for sure"));
+    }
+
+    #[test]
     fn names_choose_heads() {
         let input = Shape::new(640, 640, 3);
         let raw = shapes(&[("a", [80, 80, 255]), ("b", [40, 40, 255]), ("c", [20, 20, 255])]);

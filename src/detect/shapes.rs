@@ -47,11 +47,12 @@ impl<'a> Seen<'a> {
         Some(all.iter().enumerate().map(|(i, stride)| (*stride, start(i))).collect())
     }
 
-    /// Each output both ways round: its part, places and channels.
+    /// Each output: its part, places and channels. Those that are no maps but tables can be read both ways round.
     fn parts(self) -> impl Iterator<Item = (Part, usize, usize)> {
         self.outputs.iter().enumerate().flat_map(|(i, (_, shape))| {
             let turned = Part { transposed: true, ..Part::of(i) };
-            [(Part::of(i), shape.pixels(), shape.c), (turned, shape.c, shape.pixels())]
+            let turned = (shape.h == 1).then_some((turned, shape.c, shape.pixels()));
+            [(Part::of(i), shape.pixels(), shape.c)].into_iter().chain(turned)
         })
     }
 
