@@ -122,8 +122,8 @@ fn quad_row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwis
                     }
                 }
             }
-            for phase in 0..phases {
-                let sum = s.mul_add(s.to_f32(sums[phase]), scale, bias);
+            for (phase, &sum) in sums.iter().enumerate().take(phases) {
+                let sum = s.mul_add(s.to_f32(sum), scale, bias);
                 s.store(sum, &mut job.sums[(first + phase) * quads.padded + channel..]);
             }
         }
