@@ -234,12 +234,19 @@ fn square_sum(gradient: &Tensor) -> Result<f64> {
         return Err(Error::input(format!("a gradient is of {:?}, expected f32", gradient.dtype())));
     };
     let sum = |numbers: &[f32]| {
-        pulp::Arch::new().dispatch(|| {
-            let mut sums = [0.0_f32; 16];
-            let (groups, rest) = numbers.as_chunks::<16>();
-            groups.iter().for_each(|group| sums.iter_mut().zip(group).for_each(|(sum, x)| *sum += x * x));
-            sums.iter().chain([&rest.iter().map(|x| x * x).sum()]).map(|&sum| f64::from(sum)).sum::<f64>()
-        })
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let mut sums = [0.0_f32; 16];
+                let (groups, rest) = numbers.as_chunks::<16>();
+                for group in groups {
+                    for lane in 0..16 {
+                        sums[lane] += group[lane] * group[lane];
+                    }
+                }
+                sums.iter().chain([&rest.iter().map(|x| x * x).sum()]).map(|&sum| f64::from(sum)).sum::<f64>()
+            },
+        )
     };
     let parts: Vec<f64> = numbers[start..end].par_chunks(TASK).map(sum).collect();
     Ok(parts.into_iter().sum())
@@ -297,7 +304,10 @@ impl InplaceOp2 for Update<'_> {
             .zip(mean.par_chunks_mut(TASK).zip(square.par_chunks_mut(TASK)));
         #[allow(clippy::type_complexity, reason = "it is what the iterators above give")]
         let update = |((weights, gradient), (mean, square)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
-            pulp::Arch::new().dispatch(|| factors.update(weights, gradient, mean, square));
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || factors.update(weights, gradient, mean, square),
+            );
         };
         if average.is_empty() {
             parts.for_each(update);

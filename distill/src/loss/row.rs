@@ -56,10 +56,17 @@ impl Softmax {
     fn new(z: &[Group], t: f64, exps: &mut Vec<Group>) -> Self {
         let (max, inverse_t) = (maximum(z), (1.0 / t) as f32);
         exps.resize(z.len(), [0.0; LANES]);
-        let [sum] = sums(z.len(), |i| {
-            exps[i] = map(|lane| exp((z[i][lane] - max) * inverse_t));
-            [exps[i]]
-        });
+        let [sum] = sums(
+            z.len(),
+            #[inline(always)]
+            |i| {
+                exps[i] = map(
+                    #[inline(always)]
+                    |lane| exp((z[i][lane] - max) * inverse_t),
+                );
+                [exps[i]]
+            },
+        );
         Self { max, inverse_t, inverse_sum: (1.0 / sum) as f32, log_sum: sum.ln() as f32 }
     }
 
@@ -157,7 +164,10 @@ impl Row<'_> {
         match expected {
             None => {
                 for (z, e) in z.iter_mut().zip(&*hard_exps) {
-                    *z = map(|lane| e[lane] * of_hard - everywhere);
+                    *z = map(
+                        #[inline(always)]
+                        |lane| e[lane] * of_hard - everywhere,
+                    );
                 }
             }
             Some(expected) => {
@@ -173,7 +183,10 @@ impl Row<'_> {
                 let weight = (1.0 - alpha) * temperature / tokens as f64;
                 let (of_q, of_soft) = (weight as f32, (weight * sum) as f32 * soft.inverse_sum);
                 for (((z, e), soft), q) in z.iter_mut().zip(&*hard_exps).zip(soft_exps).zip(&*q) {
-                    *z = map(|lane| e[lane] * of_hard - everywhere + q[lane] * of_q - soft[lane] * of_soft);
+                    *z = map(
+                        #[inline(always)]
+                        |lane| e[lane] * of_hard - everywhere + q[lane] * of_q - soft[lane] * of_soft,
+                    );
                 }
             }
         }
@@ -207,30 +220,38 @@ impl Pair<'_> {
         match expected {
             Expected::Logits(logits) => {
                 let other = Softmax::new(logits, t, teacher);
-                let [value, sum] = sums(z.len(), |i| {
-                    let mut values = [0.0; LANES];
-                    for lane in 0..LANES {
-                        let log_t = other.log(logits[i][lane]);
-                        // A teacher may forbid tokens with −∞; NaN must stay.
-                        let log_t = if log_t < LOG_ZERO { LOG_ZERO } else { log_t };
-                        let p = exps[i][lane] * soft.inverse_sum;
-                        let t = teacher[i][lane] * other.inverse_sum;
-                        (values[lane], q[i][lane]) = terms(log_t, t, soft.log(z[i][lane]), p);
-                    }
-                    [values, q[i]]
-                });
+                let [value, sum] = sums(
+                    z.len(),
+                    #[inline(always)]
+                    |i| {
+                        let mut values = [0.0; LANES];
+                        for lane in 0..LANES {
+                            let log_t = other.log(logits[i][lane]);
+                            // A teacher may forbid tokens with −∞; NaN must stay.
+                            let log_t = if log_t < LOG_ZERO { LOG_ZERO } else { log_t };
+                            let p = exps[i][lane] * soft.inverse_sum;
+                            let t = teacher[i][lane] * other.inverse_sum;
+                            (values[lane], q[i][lane]) = terms(log_t, t, soft.log(z[i][lane]), p);
+                        }
+                        [values, q[i]]
+                    },
+                );
                 (value, sum)
             }
             Expected::Few(few) => {
                 // As if the teacher expected nothing; then those that it does expect instead.
-                let [mut value, mut sum] = sums(z.len(), |i| {
-                    let mut values = [0.0; LANES];
-                    for lane in 0..LANES {
-                        let p = exps[i][lane] * soft.inverse_sum;
-                        (values[lane], q[i][lane]) = terms(LOG_ZERO, 0.0, soft.log(z[i][lane]), p);
-                    }
-                    [values, q[i]]
-                });
+                let [mut value, mut sum] = sums(
+                    z.len(),
+                    #[inline(always)]
+                    |i| {
+                        let mut values = [0.0; LANES];
+                        for lane in 0..LANES {
+                            let p = exps[i][lane] * soft.inverse_sum;
+                            (values[lane], q[i][lane]) = terms(LOG_ZERO, 0.0, soft.log(z[i][lane]), p);
+                        }
+                        [values, q[i]]
+                    },
+                );
                 for same in few.chunk_by(|a, b| a.0 == b.0) {
                     let id = same[0].0 as usize;
                     let t: f32 = same.iter().map(|(_, t)| t).sum();

@@ -49,11 +49,17 @@ pub(super) fn mask(drop: Dropout, like: &Tensor) -> Result<Tensor> {
 impl Dropout {
     fn apply(self, x: &[f32]) -> Vec<f32> {
         let mut out = vec![0.0; x.len()];
-        fill_rows(&mut out, 1, |first, out| {
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = x[first + i] * self.factor(first + i);
-            }
-        });
+        fill_rows(
+            &mut out,
+            1,
+            #[inline(always)]
+            |first, out| {
+                let x = &x[first..][..out.len()];
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = x[i] * self.factor(first + i);
+                }
+            },
+        );
         out
     }
 }

@@ -95,7 +95,10 @@ struct Gate {
 impl Gate {
     #[inline(always)]
     fn factor(&self, place: usize) -> f32 {
-        self.drop.map_or(1.0, |drop| drop.factor(place))
+        match self.drop {
+            Some(drop) => drop.factor(place),
+            None => 1.0,
+        }
     }
 
     #[inline(always)]
@@ -110,7 +113,9 @@ impl Gate {
             }
             if self.drop.is_some() {
                 let first = (first + row) * width;
-                out.iter_mut().enumerate().for_each(|(i, out)| *out *= self.factor(first + i));
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out *= self.factor(first + i);
+                }
             }
         }
     }
@@ -179,7 +184,7 @@ impl CustomOp1 for Gate {
         let x = numbers(x, layout)?;
         let mut out = vec![0.0; n * width];
         each_activation!(self.activation, activation => {
-            fill_rows(&mut out, width, |first, out| self.forward(activation, x, first, out, width));
+            fill_rows(&mut out, width, #[inline(always)] |first, out| self.forward(activation, x, first, out, width));
         });
         Ok((CpuStorage::F32(out), Shape::from((n, width))))
     }
@@ -190,7 +195,7 @@ impl CustomOp1 for Gate {
         let of_x = with_numbers([x, gradient], |[x, gradient]| {
             let mut of_x = vec![0.0; n * inputs];
             each_activation!(self.activation, activation => {
-                fill_rows(&mut of_x, inputs, |first, of_x| self.backward(activation, x, gradient, first, of_x, width));
+                fill_rows(&mut of_x, inputs, #[inline(always)] |first, of_x| self.backward(activation, x, gradient, first, of_x, width));
             });
             of_x
         })?;

@@ -28,7 +28,15 @@ impl RmsNorm {
     /// `1 / √(mean(x²) + ε)`
     #[inline(always)]
     fn inverse(&self, row: &[f32]) -> f32 {
-        (dot(row, row, |_| 1.0) / row.len() as f32 + self.epsilon).sqrt().recip()
+        (dot(
+            row,
+            row,
+            #[inline(always)]
+            |_| 1.0,
+        ) / row.len() as f32
+            + self.epsilon)
+            .sqrt()
+            .recip()
     }
 }
 
@@ -65,14 +73,19 @@ impl CustomOp2 for RmsNorm {
         }
         let (x, weight) = (numbers(x, x_layout)?, numbers(weight, weight_layout)?);
         let mut out = vec![0.0; n * width];
-        fill_rows(&mut out, width, |first, rows| {
-            for (row, x) in rows.chunks_exact_mut(width).zip(x[first * width..].chunks_exact(width)) {
-                let inverse = self.inverse(x);
-                for ((out, x), weight) in row.iter_mut().zip(x).zip(weight) {
-                    *out = x * inverse * weight;
+        fill_rows(
+            &mut out,
+            width,
+            #[inline(always)]
+            |first, rows| {
+                for (row, x) in rows.chunks_exact_mut(width).zip(x[first * width..].chunks_exact(width)) {
+                    let inverse = self.inverse(x);
+                    for ((out, x), weight) in row.iter_mut().zip(x).zip(weight) {
+                        *out = x * inverse * weight;
+                    }
                 }
-            }
-        });
+            },
+        );
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 
@@ -91,7 +104,10 @@ impl CustomOp2 for RmsNorm {
             let parts = of_x.par_chunks_mut(rows * width).enumerate();
             let part = |(i, of_x): (usize, &mut [f32])| {
                 let (x, gradient) = (&x[i * rows * width..], &gradient[i * rows * width..]);
-                pulp::Arch::new().dispatch(|| self.backward(x, weight, gradient, of_x))
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    || self.backward(x, weight, gradient, of_x),
+                )
             };
             // The parts' sums are added in order, so that the result does not depend on the threads.
             let parts: Vec<Vec<f32>> = parts.map(part).collect();
@@ -113,7 +129,12 @@ impl RmsNorm {
         for (row, out) in of_x.chunks_exact_mut(width).enumerate() {
             let (x, gradient) = (&x[row * width..][..width], &gradient[row * width..][..width]);
             let r = self.inverse(x);
-            let mean = dot(gradient, x, |i| weight[i]) / width as f32;
+            let mean = dot(
+                gradient,
+                x,
+                #[inline(always)]
+                |i| weight[i],
+            ) / width as f32;
             let along = r * r * mean;
             for i in 0..width {
                 out[i] = r * (gradient[i] * weight[i] - x[i] * along);

@@ -117,7 +117,11 @@ impl Op {
                         out[1] = scale * (from[1] * cos[pair] + from[0] * sin[pair]);
                     }
                 }
-                _ => out.iter_mut().zip(from).for_each(|(out, from)| *out = scale * from),
+                _ => {
+                    for (out, from) in out.iter_mut().zip(from) {
+                        *out = scale * from;
+                    }
+                }
             }
         }
     }
@@ -136,7 +140,11 @@ impl Op {
                         to[1] += scale * (from[1] * cos[pair] - from[0] * sin[pair]);
                     }
                 }
-                _ => to.iter_mut().zip(from).for_each(|(to, from)| *to += scale * from),
+                _ => {
+                    for (to, from) in to.iter_mut().zip(from) {
+                        *to += scale * from;
+                    }
+                }
             }
         }
     }
@@ -158,8 +166,9 @@ impl Op {
         for (i, row) in p.flat_mut().chunks_exact_mut(stride).take(n).enumerate() {
             let seen = if causal { i + 1 } else { m };
             if let Some(buckets) = &self.attention.buckets {
-                let row = row[..seen].iter_mut().enumerate();
-                row.for_each(|(j, score)| *score += text.bias[buckets.of(i, j) * heads + head]);
+                for (j, score) in row[..seen].iter_mut().enumerate() {
+                    *score += text.bias[buckets.of(i, j) * heads + head];
+                }
             }
             row[seen..].fill(f32::NEG_INFINITY);
             softmax(row);
@@ -170,7 +179,10 @@ impl Op {
     #[inline(always)]
     fn factor(&self, text: &Text<'_>, head: usize, i: usize, j: usize) -> f32 {
         let place = ((text.first + i) * self.attention.heads + head) * self.attention.keys.longest() + j;
-        self.attention.drop.map_or(1.0, |drop| drop.factor(place))
+        match self.attention.drop {
+            Some(drop) => drop.factor(place),
+            None => 1.0,
+        }
     }
 
     /// Drops probabilities, or gradients of them.
@@ -179,7 +191,9 @@ impl Op {
         if self.attention.drop.is_some() {
             let stride = p.stride();
             for (i, row) in p.flat_mut().chunks_exact_mut(stride).enumerate() {
-                row.iter_mut().enumerate().for_each(|(j, p)| *p *= self.factor(text, head, i, j));
+                for (j, p) in row.iter_mut().enumerate() {
+                    *p *= self.factor(text, head, i, j);
+                }
             }
         }
     }
@@ -228,10 +242,13 @@ impl Op {
             let rows = of_p.flat_mut().chunks_exact_mut(stride).zip(p.flat().chunks_exact(stride)).take(n);
             for (i, (of_p, p)) in rows.enumerate() {
                 let along: f32 = of_p.iter().zip(p).map(|(of_p, p)| of_p * p).sum();
-                of_p.iter_mut().zip(p).for_each(|(of_p, p)| *of_p = p * (*of_p - along));
+                for (of_p, p) in of_p.iter_mut().zip(p) {
+                    *of_p = p * (*of_p - along);
+                }
                 if let Some(buckets) = &self.attention.buckets {
-                    let row = of_p[..m].iter().enumerate();
-                    row.for_each(|(j, of_score)| of_bias[buckets.of(i, j) * heads + head] += of_score);
+                    for (j, of_score) in of_p[..m].iter().enumerate() {
+                        of_bias[buckets.of(i, j) * heads + head] += of_score;
+                    }
                 }
             }
 
@@ -303,7 +320,9 @@ fn softmax(row: &mut [f32]) {
         sum += *x;
     }
     let inverse = 1.0 / sum;
-    row.iter_mut().for_each(|x| *x *= inverse);
+    for x in row.iter_mut() {
+        *x *= inverse;
+    }
 }
 
 /// Cuts rows of `width` numbers apart.

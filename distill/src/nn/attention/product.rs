@@ -78,10 +78,14 @@ pub(super) fn add_product(out: &mut Padded, m: usize, k: usize, a: Left<'_>, b: 
             match (rows == ROWS, groups == GROUPS) {
                 (true, true) => tile::<ROWS, GROUPS>(out, k, a, b, i, j),
                 (true, false) => tile::<ROWS, 1>(out, k, a, b, i, j),
-                (false, _) => (i..i + rows).for_each(|i| match groups == GROUPS {
-                    true => tile::<1, GROUPS>(out, k, a, b, i, j),
-                    false => tile::<1, 1>(out, k, a, b, i, j),
-                }),
+                (false, _) => {
+                    for i in i..i + rows {
+                        match groups == GROUPS {
+                            true => tile::<1, GROUPS>(out, k, a, b, i, j),
+                            false => tile::<1, 1>(out, k, a, b, i, j),
+                        }
+                    }
+                }
             }
             j += groups;
         }
