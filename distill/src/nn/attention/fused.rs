@@ -175,25 +175,15 @@ impl Op {
         }
     }
 
-    /// What the probability of key j for query i is multiplied with.
-    #[inline(always)]
-    fn factor(&self, text: &Text<'_>, head: usize, i: usize, j: usize) -> f32 {
-        let place = ((text.first + i) * self.attention.heads + head) * self.attention.keys.longest() + j;
-        match self.attention.drop {
-            Some(drop) => drop.factor(place),
-            None => 1.0,
-        }
-    }
-
-    /// Drops probabilities, or gradients of them.
+    /// Drops probabilities, or gradients of them. A number's place is counted by query, head and key.
     #[inline(always)]
     fn drop(&self, text: &Text<'_>, head: usize, p: &mut Padded) {
-        if self.attention.drop.is_some() {
-            let stride = p.stride();
-            for (i, row) in p.flat_mut().chunks_exact_mut(stride).enumerate() {
-                for (j, p) in row.iter_mut().enumerate() {
-                    *p *= self.factor(text, head, i, j);
-                }
+        let Some(drop) = self.attention.drop else { return };
+        let (heads, longest, stride) = (self.attention.heads, self.attention.keys.longest(), p.stride());
+        for (i, row) in p.flat_mut().chunks_exact_mut(stride).enumerate() {
+            let first = ((text.first + i) * heads + head) * longest;
+            for (j, p) in row.iter_mut().enumerate() {
+                *p *= drop.factor(first + j);
             }
         }
     }
