@@ -184,7 +184,12 @@ impl CustomOp1 for Gate {
         let x = numbers(x, layout)?;
         let mut out = vec![0.0; n * width];
         each_activation!(self.activation, activation => {
-            fill_rows(&mut out, width, #[inline(always)] |first, out| self.forward(activation, x, first, out, width));
+            fill_rows(
+                &mut out,
+                width,
+                #[inline(always)]
+                |first, out| self.forward(activation, x, first, out, width),
+            );
         });
         Ok((CpuStorage::F32(out), Shape::from((n, width))))
     }
@@ -195,7 +200,12 @@ impl CustomOp1 for Gate {
         let of_x = with_numbers([x, gradient], |[x, gradient]| {
             let mut of_x = vec![0.0; n * inputs];
             each_activation!(self.activation, activation => {
-                fill_rows(&mut of_x, inputs, #[inline(always)] |first, of_x| self.backward(activation, x, gradient, first, of_x, width));
+                fill_rows(
+                    &mut of_x,
+                    inputs,
+                    #[inline(always)]
+                    |first, of_x| self.backward(activation, x, gradient, first, of_x, width),
+                );
             });
             of_x
         })?;

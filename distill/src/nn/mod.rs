@@ -60,8 +60,9 @@ fn with_numbers<const N: usize, T>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]
     Ok(f(slices))
 }
 
-/// Fills rows of `width` numbers on all threads: `fill(first row, rows)`, compiled for the processor's vectors. Closures, this
-/// one and those that it calls, must be `#[inline(always)]`: others are functions of their own, without such vectors.
+/// Fills rows of `width` numbers on all threads: `fill(first row, rows)`, compiled for the processor's vectors.
+/// Closures, this one and those that it calls, must be `#[inline(always)]`: others may stay functions of their own, without
+/// such vectors.
 fn fill_rows(out: &mut [f32], width: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (TASK / width.max(1)).max(1);
     out.par_chunks_mut(rows * width.max(1)).enumerate().for_each(|(i, chunk)| {

@@ -28,15 +28,7 @@ impl RmsNorm {
     /// `1 / √(mean(x²) + ε)`
     #[inline(always)]
     fn inverse(&self, row: &[f32]) -> f32 {
-        (dot(
-            row,
-            row,
-            #[inline(always)]
-            |_| 1.0,
-        ) / row.len() as f32
-            + self.epsilon)
-            .sqrt()
-            .recip()
+        (dot(row, row, |_| 1.0) / row.len() as f32 + self.epsilon).sqrt().recip()
     }
 }
 
@@ -129,12 +121,7 @@ impl RmsNorm {
         for (row, out) in of_x.chunks_exact_mut(width).enumerate() {
             let (x, gradient) = (&x[row * width..][..width], &gradient[row * width..][..width]);
             let r = self.inverse(x);
-            let mean = dot(
-                gradient,
-                x,
-                #[inline(always)]
-                |i| weight[i],
-            ) / width as f32;
+            let mean = dot(gradient, x, |i| weight[i]) / width as f32;
             let along = r * r * mean;
             for i in 0..width {
                 out[i] = r * (gradient[i] * weight[i] - x[i] * along);
