@@ -59,9 +59,9 @@ pub enum Command {
 Without PROMPT this is a conversation at the terminal or, if stdin is none, an answer to each of its lines. \
 Ctrl-C stops an answer.")]
 pub struct ChatArgs {
-    /// The GGUF file of the model
+    /// The GGUF file of the model [default: the chat student in the program]
     #[arg(short, long, value_name = "FILE")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// What to ask; - reads it from stdin
     pub prompt: Option<String>,
     /// What to tell the model first
@@ -159,9 +159,9 @@ impl ChatArgs {
 Without TEXT, lines of stdin are translated as they come, each with its layout. A translation that was cut, because it \
 grew too long or began to repeat itself, is reported on stderr.")]
 pub struct TranslateArgs {
-    /// The GGUF file of the translator
+    /// The GGUF file of the translator [default: the one in the program, English to German]
     #[arg(short, long, value_name = "FILE")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// What to translate; without it, or as -, stdin
     pub text: Option<String>,
     /// Translate the lines of this file
@@ -346,9 +346,10 @@ pub struct EvalDetectArgs {
 /// `pupil eval translate`
 #[derive(Args)]
 #[command(after_help = "\
-With --output, translations that are there already are scored, and no model is needed. The scores are those of sacrebleu.")]
+Pairs of --data that follow each other with the same sentence are references of one. With --output, translations that are \
+there already are scored, and no model is needed. The scores are those of sacrebleu.")]
 pub struct EvalTranslateArgs {
-    /// The GGUF file of the translator
+    /// The GGUF file of the translator [default: the one in the program, English to German]
     #[arg(short, long, value_name = "FILE")]
     pub model: Option<PathBuf>,
     /// Sentences and their translations: a file of lines with a tab between them
@@ -411,6 +412,8 @@ pub struct EvalChatArgs {
 /// `pupil eval compare`
 #[cfg(feature = "distill")]
 #[derive(Args)]
+#[command(after_help = "\
+If --data ends in .tsv, with a sentence, a tab and its translation on each line, the models are translators.")]
 pub struct EvalCompareArgs {
     /// The GGUF files of the models
     #[arg(required = true, num_args = 2.., value_name = "FILE")]
@@ -513,7 +516,7 @@ pub struct DistillArgs {
     /// Begin anew, whatever an earlier run left
     #[arg(long)]
     pub fresh: bool,
-    /// Begin with the weights of a student of the same shape
+    /// Begin with the weights of this student, instead of the one that the recipe names
     #[arg(long, value_name = "FILE")]
     pub init_from: Option<PathBuf>,
     /// Train for N steps instead of what the recipe says

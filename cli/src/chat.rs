@@ -2,10 +2,11 @@
 
 use crate::{
     args::ChatArgs,
+    bundled,
     failure::{Failure, Outcome},
     input, interrupt, memory, prompt,
 };
-use pupil::{Answer, Chat, Finish, Model};
+use pupil::{Answer, Chat, Finish};
 use serde_json::json;
 use std::{
     borrow::Cow,
@@ -21,7 +22,7 @@ pub fn run(args: &ChatArgs) -> Outcome {
         eprintln!("seed {}", options.sampler.seed);
     }
     let start = Instant::now();
-    let model = Model::open(&args.model)?;
+    let model = bundled::model(args.model.as_deref())?;
     let chat = Chat::new(&model, options)?;
     let mut talk = Talk { chat, raw: args.raw, json: args.json };
     if args.verbose {

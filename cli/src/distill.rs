@@ -7,7 +7,7 @@ use crate::{
 };
 use indicatif::ProgressBar;
 use pupil_distill::{
-    recipe::Recipe,
+    recipe::{InitRecipe, Recipe},
     train::{Options, Outcome as Trained, Progress, Report, Watch, distill, use_threads},
 };
 use std::path::Path;
@@ -18,10 +18,14 @@ pub fn run(args: &DistillArgs) -> Outcome {
     if let Some(steps) = args.steps {
         (recipe.train.steps, recipe.train.epochs) = (Some(steps), None);
     }
+    if let Some(file) = &args.init_from {
+        let named = recipe.init.take().unwrap_or_default();
+        recipe.init = Some(InitRecipe { file: file.clone(), ..named });
+    }
     let threads = args.threads.unwrap_or_else(all_threads);
     use_threads(threads);
     let folder = args.run.clone().unwrap_or_else(|| recipe.output.file.with_extension("run"));
-    let options = Options { folder, fresh: args.fresh, init_from: args.init_from.clone(), threads };
+    let options = Options { folder, fresh: args.fresh, threads };
     interrupt::install()?;
     let mut show = Show { bar: progress::steps() };
     let trained = interrupt::during(|| distill(&recipe, &options, &mut show));

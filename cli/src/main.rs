@@ -6,6 +6,7 @@
 
 mod args;
 mod bench;
+mod bundled;
 mod chat;
 #[cfg(feature = "onnx")]
 mod convert;

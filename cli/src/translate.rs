@@ -2,6 +2,7 @@
 
 use crate::{
     args::TranslateArgs,
+    bundled,
     failure::{Failure, Outcome},
     interrupt, memory, progress,
 };
@@ -21,7 +22,7 @@ const LINES: usize = 8;
 /// Translates what `args` name.
 pub fn run(args: &TranslateArgs) -> Outcome {
     let start = Instant::now();
-    let mut translator = Translator::open(&args.model, args.options())?;
+    let mut translator = bundled::translator(args.model.as_deref(), args.options())?;
     if args.verbose {
         eprintln!("loaded in {:.1} ms", 1000.0 * start.elapsed().as_secs_f64());
     }

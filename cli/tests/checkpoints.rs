@@ -69,6 +69,25 @@ fn a_shortlist_is_learned_and_used() {
 }
 
 #[test]
+fn translators_are_compared_in_a_table() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/t5-gelu.gguf");
+    // Two references of the first sentence, one of the second.
+    let pairs = file("compare.tsv", b"An apple.\tEin Apfel.\nAn apple.\tApfel.\nA face.\tEin Gesicht.\n");
+    let args = ["eval", "compare", arg(&model), arg(&model), "--data", arg(&pairs), "-t", "1"];
+    let table = good(&args);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines.len() == 3 && lines[0].contains("BLEU") && lines[0].contains("chrF++"), "{table}");
+    assert!(lines[1].starts_with(arg(&model)), "{table}");
+    let json = good(&[&args[..], &["--json"]].concat());
+    let row: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    let size = std::fs::metadata(&model).unwrap().len() as f64;
+    assert_eq!((row["sentences"].as_u64(), row["megabytes"].as_f64()), (Some(2), Some(size / 1e6)));
+    let empty = file("compare-empty.tsv", b"");
+    let line = bad(&["eval", "compare", arg(&model), arg(&model), "--data", arg(&empty)]);
+    assert!(line.contains("no sentences, expected some"), "{line}");
+}
+
+#[test]
 fn translations_are_scored() {
     let (output, reference) =
         (file("score.out", b"The cat sat on a mat.\n"), file("score.ref", b"The cat sat on the mat.\n"));
@@ -80,7 +99,6 @@ fn translations_are_scored() {
         (vec!["--output", arg(&output)], "--reference"),
         (vec!["--reference", arg(&reference)], "which sentences?"),
         (vec!["--data", arg(&output)], "line 1 has no tab"),
-        (vec!["--source", arg(&output), "--reference", arg(&reference)], "which model?"),
     ] {
         let line = bad(&[&["eval", "translate"][..], &args].concat());
         assert!(line.contains(expected), "{line}");

@@ -48,6 +48,8 @@ pub struct AdamW {
 
 /// What is kept for each variable, on the CPU.
 struct Moments {
+    /// What the learning rate is multiplied with.
+    rate: f64,
     mean: Vec<f32>,
     square: Vec<f32>,
     /// The running mean of weights; empty if none is kept.
@@ -72,11 +74,11 @@ struct Factors {
 }
 
 impl AdamW {
-    /// A new optimiser of these variables.
+    /// A new optimiser of these variables. `rate` is what the learning rate is multiplied with for the variable of a name.
     ///
     /// # Errors
     /// `Input` for constants out of their ranges.
-    pub fn new(config: Config, variables: &BTreeMap<String, Var>) -> Result<Self> {
+    pub fn new(config: Config, variables: &BTreeMap<String, Var>, rate: impl Fn(&str) -> f64) -> Result<Self> {
         let Config { beta1, beta2, epsilon, weight_decay, clip, ema } = config;
         for (name, value) in [("beta1", beta1), ("beta2", beta2), ("ema", ema)] {
             if !(0.0..1.0).contains(&value) {
@@ -96,7 +98,8 @@ impl AdamW {
         for (name, variable) in variables {
             let n = variable.elem_count();
             let average = if ema > 0.0 { to_vec(variable)? } else { Vec::new() };
-            moments.insert(name.clone(), Moments { mean: vec![0.0; n], square: vec![0.0; n], average });
+            let moment = || vec![0.0; n];
+            moments.insert(name.clone(), Moments { rate: rate(name), mean: moment(), square: moment(), average });
         }
         Ok(Self { config, steps: 0, moments })
     }
@@ -151,7 +154,8 @@ impl AdamW {
         for (name, variable, gradient) in pairs {
             let keep = if decays(name, variable) { decayed } else { 1.0 };
             let moments = self.moments.get_mut(name).expect("checked above");
-            moments.update(variable, gradient, Factors { keep, ..factors })?;
+            let rate = factors.rate * moments.rate as f32;
+            moments.update(variable, gradient, Factors { rate, keep, ..factors })?;
         }
         Ok(norm)
     }
@@ -197,7 +201,8 @@ impl AdamW {
                 to_vec(found)
             };
             let [mean, square, average] = moments.parts().map(part);
-            restored.insert(name.clone(), Moments { mean: mean?, square: square?, average: average? });
+            let moments = Moments { rate: moments.rate, mean: mean?, square: square?, average: average? };
+            restored.insert(name.clone(), moments);
         }
         (self.moments, self.steps) = (restored, steps);
         Ok(())
@@ -296,7 +301,7 @@ impl InplaceOp2 for Update<'_> {
             bail!("expected contiguous variables");
         };
         let mut moments = self.moments.lock().unwrap_or_else(|e| e.into_inner());
-        let Moments { mean, square, average } = &mut **moments;
+        let Moments { mean, square, average, .. } = &mut **moments;
         let factors = self.factors;
         let parts = weights[start..end]
             .par_chunks_mut(TASK)
@@ -382,11 +387,11 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/students.json");
         let Vectors { adamw } = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let variables = named(tensors(&adamw.start).map(|t| Var::from_tensor(&t).unwrap()));
-        let mut optimizer = AdamW::new(config(), &variables).unwrap();
+        let mut optimizer = AdamW::new(config(), &variables, |_| 1.0).unwrap();
         for (i, step) in adamw.steps.iter().enumerate() {
             if i == 4 {
                 let (state, steps) = optimizer.state().unwrap();
-                optimizer = AdamW::new(config(), &variables).unwrap();
+                optimizer = AdamW::new(config(), &variables, |_| 1.0).unwrap();
                 optimizer.restore(&state, steps).unwrap();
                 let again = optimizer.state().unwrap();
                 assert_eq!(again.1, 4);
@@ -404,16 +409,30 @@ mod tests {
     }
 
     #[test]
+    fn variables_learn_at_rates_of_their_own() {
+        let variables = named(tensors(&[vec![1.0; 6], vec![1.0; 4]]).map(|t| Var::from_tensor(&t).unwrap()));
+        let rate = |name: &str| if name == NAMES[0] { 3.0 } else { 1.0 };
+        let mut optimizer = AdamW::new(Config { weight_decay: 0.0, ..config() }, &variables, rate).unwrap();
+        let gradients = named(tensors(&[vec![0.5; 6], vec![0.5; 4]]));
+        optimizer.step(&variables, &gradients, 0.1).unwrap();
+        let (state, steps) = optimizer.state().unwrap();
+        optimizer.restore(&state, steps).unwrap();
+        optimizer.step(&variables, &gradients, 0.1).unwrap();
+        close("tripled", &list(&variables[NAMES[0]]), &[0.4; 6], 1e-4);
+        close("as it is", &list(&variables[NAMES[1]]), &[0.8; 4], 1e-4);
+    }
+
+    #[test]
     fn nothing_moves_without_all_gradients_or_with_infinite_ones() {
         let start = [vec![1.0; 6], vec![2.0; 4]];
         let variables = named(tensors(&start).map(|t| Var::from_tensor(&t).unwrap()));
-        let mut optimizer = AdamW::new(config(), &variables).unwrap();
+        let mut optimizer = AdamW::new(config(), &variables, |_| 1.0).unwrap();
         let mut gradients = named(tensors(&[vec![0.5; 6], vec![f32::INFINITY; 4]]));
         assert!(optimizer.step(&variables, &gradients, 0.1).unwrap_err().to_string().contains("finite"));
         gradients.remove(NAMES[1]);
         assert!(optimizer.step(&variables, &gradients, 0.1).unwrap_err().to_string().contains(NAMES[1]));
         assert_eq!((list(&variables[NAMES[0]]), optimizer.steps()), (vec![1.0; 6], 0));
-        assert!(AdamW::new(Config { beta1: 1.0, ..config() }, &variables).is_err());
-        assert!(AdamW::new(Config { clip: f64::NAN, ..config() }, &variables).is_err());
+        assert!(AdamW::new(Config { beta1: 1.0, ..config() }, &variables, |_| 1.0).is_err());
+        assert!(AdamW::new(Config { clip: f64::NAN, ..config() }, &variables, |_| 1.0).is_err());
     }
 }

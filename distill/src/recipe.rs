@@ -14,6 +14,10 @@
 //! files = ["deu.tsv"]           # relative to this file, or to --data-root
 //! test = 2000                   # distinct sources that are held out, see `data::text::split`
 //!
+//! [init]                        # none: the student begins with random weights
+//! file = "bigger.gguf"
+//! layers = [0, 2, 4]            # those of its layers that the student begins with; none: all
+//!
 //! [teacher]                     # none: the student learns from the text alone
 //! gguf = "en-de-teacher.gguf"   # or checkpoint, or labels
 //!
@@ -53,6 +57,8 @@ pub struct Recipe {
     pub student: toml::Table,
     /// Its vocabulary.
     pub tokenizer: TokenizerRecipe,
+    /// What it begins with.
+    pub init: Option<InitRecipe>,
     /// What it learns from.
     pub data: DataRecipe,
     /// Who teaches it, besides the text.
@@ -90,6 +96,18 @@ pub struct TokenizerRecipe {
 pub enum Learner {
     Bpe,
     Unigram,
+}
+
+/// `[init]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitRecipe {
+    /// A GGUF file of one of our students, of the same shape but for the number of layers, and with the same vocabulary.
+    pub file: PathBuf,
+    /// Those of its layers, or of its encoder's, that the student takes over; all, if none are named.
+    pub layers: Option<Vec<usize>>,
+    /// The same for the decoder of a translator.
+    pub decoder_layers: Option<Vec<usize>>,
 }
 
 /// `[data]`
@@ -378,6 +396,7 @@ impl Recipe {
         self.data.files.iter_mut().for_each(|file| *file = data.join(&*file));
         let TeacherRecipe { gguf, checkpoint, labels } = &mut self.teacher;
         let others = [&mut self.tokenizer.file, gguf, checkpoint, labels].into_iter().flatten();
+        let others = others.chain(self.init.as_mut().map(|init| &mut init.file));
         others.chain(&mut self.data.extra).chain([&mut self.output.file]).for_each(|file| *file = folder.join(&*file));
     }
 
@@ -402,6 +421,9 @@ impl Recipe {
         }
         if data.only_extra && data.extra.is_empty() {
             return Err(Error::input("data.only_extra is set but data.extra is empty, expected files"));
+        }
+        if self.kind == Kind::Chat && self.init.as_ref().is_some_and(|init| init.decoder_layers.is_some()) {
+            return Err(Error::input("init.decoder_layers is set, expected init.layers alone for kind \"chat\""));
         }
         within("data.max_tokens", data.max_tokens as f64, 8.0, f64::from(1 << 16))?;
         within("data.max_ratio", data.max_ratio, 1.0, f64::INFINITY)?;
@@ -481,7 +503,8 @@ impl Recipe {
         let named = named.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?)));
         let data = self.data.files.iter().map(|file| ("data.files", file));
         let extra = self.data.extra.iter().map(|file| ("data.extra", file));
-        for (key, file) in named.chain(data).chain(extra) {
+        let init = self.init.iter().map(|init| ("init.file", &init.file));
+        for (key, file) in named.chain(init).chain(data).chain(extra) {
             if !file.exists() {
                 return Err(Error::input(format!("{key}: {} is not there, expected a file", file.display())));
             }

@@ -187,7 +187,7 @@ impl EncoderDecoder {
             weights.ones(format!("{side}.output_norm.weight"), embedding)?;
         }
         if !config.tied {
-            weights.normal("output.weight".into(), &[vocab, embedding], 1.0, &mut random)?;
+            weights.normal("output.weight".into(), &[vocab, embedding], root(embedding), &mut random)?;
         }
         let buckets = [true, false].map(|both| Arc::new(Buckets::new(buckets, MAX_DISTANCE, both, context)));
         Ok(Self { config, weights, buckets })
@@ -343,6 +343,16 @@ impl Student for EncoderDecoder {
 
     fn store_as(&mut self, types: Option<Types>) {
         self.weights.store_as(types);
+    }
+
+    /// T5 keeps its embeddings √embedding times larger than others do, who scale what they look up, and its queries
+    /// √head_dim times smaller, because it leaves out the scale of attention's scores.
+    fn rate(&self, name: &str) -> f64 {
+        match name {
+            "token_embd.weight" => (self.config.embedding as f64).sqrt(),
+            _ if name.ends_with("attn_q.weight") => (self.config.head_dim as f64).sqrt().recip(),
+            _ => 1.0,
+        }
     }
 
     fn keys(&self) -> Vec<(&'static str, OwnedValue)> {

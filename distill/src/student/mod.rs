@@ -42,6 +42,12 @@ pub trait Student {
     /// gradients go straight through to the variables. `None` ends it.
     fn store_as(&mut self, types: Option<Types>);
 
+    /// How many times faster than others a variable is to learn. Adam moves every number by about the learning rate,
+    /// whatever its size, so a network whose weights differ in size by its definition has to say so.
+    fn rate(&self, _name: &str) -> f64 {
+        1.0
+    }
+
     /// The keys by which the runtime knows the network.
     fn keys(&self) -> Vec<(&'static str, OwnedValue)>;
 }

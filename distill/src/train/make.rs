@@ -3,33 +3,39 @@
 use crate::{
     data::text::Kind,
     error::{Error, Result},
-    recipe::Recipe,
+    recipe::{InitRecipe, Recipe},
     student::{Decoder, EncoderDecoder, Student, decoder, encdec},
+    teacher::same_vocabulary,
 };
 use candle_core::Device;
-use pupil::gguf::Gguf;
+use pupil::{gguf::Gguf, text::Tokenizer};
 use serde::de::DeserializeOwned;
 
-/// The student of a recipe for a vocabulary of `tokens`, with random weights or those of a file.
+/// The student of a recipe for a vocabulary, with random weights or those of the file that the recipe names.
 ///
 /// # Errors
-/// `Input` for a shape that makes no network, or a file that holds another one.
-pub fn student(recipe: &Recipe, tokens: usize, init_from: Option<&Gguf>) -> Result<Box<dyn Student>> {
-    let (seed, device) = (recipe.train.seed, &Device::Cpu);
+/// `Input` for a shape that makes no network, or a file that holds another one or has another vocabulary.
+pub fn student(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Box<dyn Student>> {
+    let (tokens, seed, device) = (tokenizer.len(), recipe.train.seed, &Device::Cpu);
     let in_shape = |error: Error| error.at("[student]");
+    let init = recipe.init.as_ref().map(|init| Ok::<_, Error>((init, initial(init, tokenizer)?))).transpose()?;
     let (student, vocab): (Box<dyn Student>, usize) = match recipe.kind {
         Kind::Chat => {
             let config: decoder::Config = shape(recipe, tokens)?;
             let vocab = config.vocab;
             let student = Decoder::new(config, seed, device).map_err(in_shape)?;
-            init_from.map(|file| student.init_from(file, None)).transpose()?;
+            if let Some((init, file)) = init {
+                student.init_from(&file, init.layers.as_deref())?;
+            }
             (Box::new(student), vocab)
         }
         Kind::Translate => {
             let config: encdec::Config = shape(recipe, tokens)?;
             let vocab = config.vocab;
             let student = EncoderDecoder::new(config, seed, device).map_err(in_shape)?;
-            init_from.map(|file| student.init_from(file, None, None)).transpose()?;
+            if let Some((init, file)) = init {
+                student.init_from(&file, init.layers.as_deref(), init.decoder_layers.as_deref())?;
+            }
             (Box::new(student), vocab)
         }
     };
@@ -37,6 +43,13 @@ pub fn student(recipe: &Recipe, tokens: usize, init_from: Option<&Gguf>) -> Resu
         true => Ok(student),
         false => Err(Error::input(format!("[student]: `vocab` is {vocab}, expected the tokenizer's {tokens}"))),
     }
+}
+
+/// The file that a student begins with: its embeddings must be of the same tokens.
+fn initial(init: &InitRecipe, tokenizer: &Tokenizer) -> Result<Gguf> {
+    let file = Gguf::open(&init.file)?;
+    same_vocabulary(&Tokenizer::from_gguf(&file)?, tokenizer).map_err(|error| error.at(init.file.display()))?;
+    Ok(file)
 }
 
 /// The dimensions in a recipe; those that follow from other parts of it may be left out.

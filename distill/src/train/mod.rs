@@ -23,7 +23,6 @@ use crate::{
     student::Student,
 };
 use prepare::{Prepared, lines};
-use pupil::gguf::Gguf;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -37,8 +36,6 @@ pub struct Options {
     pub folder: PathBuf,
     /// Begins anew, whatever is in the folder.
     pub fresh: bool,
-    /// A file whose weights the student begins with.
-    pub init_from: Option<PathBuf>,
     /// Threads of the runtime, for measurements.
     pub threads: usize,
 }
@@ -126,8 +123,7 @@ pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Res
         let path = folder.join(format!("{name}.{extension}"));
         fs::write(&path, lines(items, recipe.kind)).map_err(|error| Error::io(&path, &error))?;
     }
-    let init_from = options.init_from.as_deref().map(Gguf::open).transpose()?;
-    let student = make::student(recipe, data.vocabulary.tokenizer().len(), init_from.as_ref())?;
+    let student = make::student(recipe, data.vocabulary.tokenizer())?;
     watch.say(&format!("student: {:.2} M parameters", parameters(&*student) as f64 / 1e6));
     let teacher = teach::open(recipe, &data, options.threads)?;
     let mut trainer = Trainer::new(recipe, options, &data, student, teacher)?;

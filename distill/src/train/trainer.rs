@@ -120,7 +120,7 @@ impl<'r> Trainer<'r> {
         let step = earlier.as_ref().map_or(0, |(_, state)| state.step);
         let mut trainer = Self {
             schedule: Schedule::new(recipe, steps),
-            optimizer: AdamW::new(adamw(recipe), student.variables())?,
+            optimizer: optimizer(recipe, &*student)?,
             exam: exam(&data.parts.validation, train.eval_items),
             threads: options.threads,
             folder: options.folder.clone(),
@@ -322,7 +322,7 @@ impl<'r> Trainer<'r> {
             set(&*self.student, &tensors, "student.")?;
         }
         self.enter(phase)?;
-        self.optimizer = AdamW::new(adamw(self.recipe), self.student.variables())?;
+        self.optimizer = optimizer(self.recipe, &*self.student)?;
         self.state.waited = 0;
         // Students in f32 are no measure for those that are rounded; this one is, before it learns.
         if phase == Phase::Quantize {
@@ -454,16 +454,17 @@ impl<'r> Trainer<'r> {
     }
 }
 
-fn adamw(recipe: &Recipe) -> optimizer::Config {
+fn optimizer(recipe: &Recipe, student: &dyn Student) -> Result<AdamW> {
     let train = &recipe.train;
-    optimizer::Config {
+    let config = optimizer::Config {
         weight_decay: train.weight_decay,
         clip: if train.clip == 0.0 { f64::INFINITY } else { train.clip },
         ema: train.ema,
         // What transformers are usually trained with: noise of few tokens fades sooner.
         beta2: 0.98,
         ..optimizer::Config::default()
-    }
+    };
+    AdamW::new(config, student.variables(), |name| student.rate(name))
 }
 
 /// What a checkpoint is good for: the same student, text and losses. How long and how it is measured may change.
