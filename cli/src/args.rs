@@ -59,9 +59,9 @@ pub enum Command {
 Without PROMPT this is a conversation at the terminal or, if stdin is none, an answer to each of its lines. \
 Ctrl-C stops an answer.")]
 pub struct ChatArgs {
-    /// The GGUF file of the model [default: the chat student in the program]
+    /// The GGUF file of the model
     #[arg(short, long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
+    pub model: PathBuf,
     /// What to ask; - reads it from stdin
     pub prompt: Option<String>,
     /// What to tell the model first

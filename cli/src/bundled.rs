@@ -1,7 +1,7 @@
 //! The students that are part of the program, for those who name no file.
 
 use crate::failure::{Failure, Outcome};
-use pupil::{Model, TranslateOptions, Translator, bytes::Bytes};
+use pupil::{TranslateOptions, Translator, bytes::Bytes};
 use std::path::Path;
 
 /// The student in this file of the folder `models`.
@@ -19,14 +19,6 @@ macro_rules! student {
     }};
 }
 
-/// The model at `path`, or the bundled chat student.
-pub fn model(path: Option<&Path>) -> Outcome<Model> {
-    match path {
-        Some(path) => Ok(Model::open(path)?),
-        None => Ok(Model::from_bytes(CHAT.bytes()?, CHAT.name)?),
-    }
-}
-
 /// The translator at `path`, or the bundled one from English to German.
 pub fn translator(path: Option<&Path>, options: TranslateOptions) -> Outcome<Translator> {
     match path {
@@ -35,7 +27,6 @@ pub fn translator(path: Option<&Path>, options: TranslateOptions) -> Outcome<Tra
     }
 }
 
-const CHAT: Student = student!("chat.gguf");
 const TRANSLATOR: Student = student!("en-de.gguf");
 
 struct Student {

@@ -2,11 +2,10 @@
 
 use crate::{
     args::ChatArgs,
-    bundled,
     failure::{Failure, Outcome},
     input, interrupt, memory, prompt,
 };
-use pupil::{Answer, Chat, Finish};
+use pupil::{Answer, Chat, Finish, Model};
 use serde_json::json;
 use std::{
     borrow::Cow,
@@ -22,7 +21,7 @@ pub fn run(args: &ChatArgs) -> Outcome {
         eprintln!("seed {}", options.sampler.seed);
     }
     let start = Instant::now();
-    let model = bundled::model(args.model.as_deref())?;
+    let model = Model::open(&args.model)?;
     let chat = Chat::new(&model, options)?;
     let mut talk = Talk { chat, raw: args.raw, json: args.json };
     if args.verbose {

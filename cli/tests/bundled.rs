@@ -7,7 +7,7 @@ mod common;
 use common::good;
 use std::{fs, path::Path};
 
-/// What a student said to what, in pairs of lines.
+/// What a student made of what: lines with a tab between both.
 fn golden(name: &str) -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
     let text = fs::read_to_string(path).unwrap();
@@ -20,12 +20,5 @@ fn golden(name: &str) -> Vec<(String, String)> {
 fn the_translator_translates_as_it_did() {
     for (sentence, translation) in golden("en-de.golden.tsv") {
         assert_eq!(good(&["translate", &sentence]).trim_end(), translation, "{sentence}");
-    }
-}
-
-#[test]
-fn the_chat_student_answers_as_it_did() {
-    for (question, answer) in golden("chat.golden.tsv") {
-        assert_eq!(good(&["chat", "--temp", "0", "-n", "48", &question]).trim_end(), answer, "{question}");
     }
 }
