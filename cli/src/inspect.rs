@@ -1,5 +1,6 @@
 //! `pupil inspect`: what a GGUF file holds.
 
+#[cfg(feature = "detect")]
 mod detector;
 mod translator;
 
@@ -57,6 +58,7 @@ fn print(out: &mut impl Write, file: &Gguf, tensors: bool) -> Outcome {
         writeln!(out, "{key:width$}  {value}")?;
     }
 
+    #[cfg(feature = "detect")]
     if let Some(detector) = detector::Summary::of(file) {
         writeln!(out, "\n{detector}")?;
     }
@@ -95,7 +97,7 @@ fn as_json(file: &Gguf) -> serde_json::Value {
         let Total { dtype, tensors, parameters, bytes } = t;
         json!({ "type": dtype.name(), "tensors": tensors, "parameters": parameters, "bytes": bytes })
     };
-    json!({
+    let mut all = json!({
         "file": file.name(),
         "version": file.version(),
         "alignment": file.alignment(),
@@ -104,9 +106,13 @@ fn as_json(file: &Gguf) -> serde_json::Value {
         "metadata": keys,
         "types": totals(file).iter().map(total).collect::<Vec<_>>(),
         "tensors": file.tensors().iter().map(tensor).collect::<Vec<_>>(),
-        "detector": detector::Summary::of(file).map(|detector| detector.to_json()),
         "translator": translator::Summary::of(file).map(|translator| translator.to_json()),
-    })
+    });
+    #[cfg(feature = "detect")]
+    {
+        all["detector"] = detector::Summary::of(file).map(|detector| detector.to_json()).into();
+    }
+    all
 }
 
 fn value_json(value: Value<'_>) -> serde_json::Value {
