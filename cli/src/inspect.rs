@@ -97,7 +97,7 @@ fn as_json(file: &Gguf) -> serde_json::Value {
         let Total { dtype, tensors, parameters, bytes } = t;
         json!({ "type": dtype.name(), "tensors": tensors, "parameters": parameters, "bytes": bytes })
     };
-    let mut all = json!({
+    json!({
         "file": file.name(),
         "version": file.version(),
         "alignment": file.alignment(),
@@ -106,13 +106,20 @@ fn as_json(file: &Gguf) -> serde_json::Value {
         "metadata": keys,
         "types": totals(file).iter().map(total).collect::<Vec<_>>(),
         "tensors": file.tensors().iter().map(tensor).collect::<Vec<_>>(),
+        "detector": detector_json(file),
         "translator": translator::Summary::of(file).map(|translator| translator.to_json()),
-    });
-    #[cfg(feature = "detect")]
-    {
-        all["detector"] = detector::Summary::of(file).map(|detector| detector.to_json()).into();
-    }
-    all
+    })
+}
+
+#[cfg(feature = "detect")]
+fn detector_json(file: &Gguf) -> Option<serde_json::Value> {
+    detector::Summary::of(file).map(|detector| detector.to_json())
+}
+
+/// Nothing, from a program without detectors.
+#[cfg(not(feature = "detect"))]
+fn detector_json(_: &Gguf) -> Option<serde_json::Value> {
+    None
 }
 
 fn value_json(value: Value<'_>) -> serde_json::Value {
