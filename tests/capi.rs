@@ -33,32 +33,59 @@ fn the_header_is_current() {
     );
 }
 
+/// The target, if cargo was told one: `cross/test.sh` does, and with what to compile for it and to run what comes out.
+fn target() -> Option<String> {
+    env::var("CARGO_BUILD_TARGET").ok()
+}
+
+/// The C compiler for the machine that the tests run on.
+fn compiler() -> String {
+    let variable = target().map(|target| format!("CC_{}", target.replace('-', "_")));
+    variable.and_then(|name| env::var(name).ok()).unwrap_or("cc".into())
+}
+
+/// The emulator of that machine, if cargo runs its programs in one.
+fn emulator() -> Option<String> {
+    let target = target()?.replace('-', "_").to_uppercase();
+    env::var(format!("CARGO_TARGET_{target}_RUNNER")).ok()
+}
+
+/// A program as a command, in the emulator if there is one.
+fn command(program: PathBuf) -> Command {
+    let emulator = emulator().unwrap_or_default();
+    let mut words = emulator.split_whitespace().map(PathBuf::from).chain([program]);
+    let mut command = Command::new(words.next().expect("at least the program"));
+    command.args(words);
+    command
+}
+
 /// The folder of the C library, built once.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         // Where the tests were built too, so that only the library itself is compiled again.
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let features = if cfg!(feature = "hf-tokenizer") { "capi,image,hf-tokenizer" } else { "capi,image" };
         let built = Command::new(env!("CARGO"))
-            .args(["rustc", "--package", "pupil", "--lib", "--features", "capi", "--crate-type", "staticlib"])
-            .arg("--target-dir")
-            .arg(target)
+            .args(["rustc", "--package", "pupil", "--lib", "--crate-type", "staticlib"])
+            .args(["--no-default-features", "--features", features, "--target-dir"])
+            .arg(folder)
             .current_dir(root())
             .output()
             .unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        target.join("debug")
+        folder.join(target().unwrap_or_default()).join("debug")
     })
 }
 
 /// Compiles an example; `None`, with a line that says so, where there is no C compiler.
 fn example(name: &str, flags: &[&str]) -> Option<PathBuf> {
-    if Command::new("cc").arg("--version").output().is_err() {
+    if Command::new(compiler()).arg("--version").output().is_err() {
         println!("skipped: no C compiler");
         return None;
     }
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}{}", flags.concat()));
-    let compiled = Command::new("cc")
+    let compiled = Command::new(compiler())
         .args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wredundant-decls", "-Werror"])
         .args(flags)
         .arg("-I")
@@ -75,7 +102,11 @@ fn example(name: &str, flags: &[&str]) -> Option<PathBuf> {
 
 /// Runs an example bare, with AddressSanitizer and, where it is there, in valgrind; gives the first run's output.
 fn run(name: &str, args: &[&Path]) -> Option<Output> {
-    let plain = Command::new(example(name, &[])?).args(args).output().unwrap();
+    let plain = command(example(name, &[])?).args(args).output().unwrap();
+    if emulator().is_some() {
+        println!("skipped: no AddressSanitizer and no valgrind in an emulator");
+        return Some(plain);
+    }
     let sanitized = Command::new(example(name, &["-fsanitize=address"])?).args(args).output().unwrap();
     assert_eq!(sanitized.stdout, plain.stdout, "{}", String::from_utf8_lossy(&sanitized.stderr));
     assert_eq!(sanitized.status.code(), plain.status.code(), "{}", String::from_utf8_lossy(&sanitized.stderr));

@@ -5,14 +5,13 @@ use crate::{
     synthetic::Synthetic,
 };
 use clap::{ArgGroup, Args, Parser, Subcommand, error::ErrorKind};
-use pupil::{ChatOptions, TranslateOptions, nets::kv::CacheType, text::SamplerOptions};
+#[cfg(feature = "translate")]
+use pupil::TranslateOptions;
+#[cfg(feature = "chat")]
+use pupil::{ChatOptions, nets::kv::CacheType, text::SamplerOptions};
+#[cfg(feature = "eval")]
 use pupil_distill::{eval::translate::Tokenize, shortlist};
-use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher, Hasher},
-    path::PathBuf,
-    thread,
-};
+use std::{path::PathBuf, thread};
 
 /// Runs small language models and detectors from one GGUF file.
 #[derive(Parser)]
@@ -27,14 +26,19 @@ pub struct Pupil {
 #[derive(Subcommand)]
 pub enum Command {
     /// Ask a model, or talk with it
+    #[cfg(feature = "chat")]
     Chat(ChatArgs),
     /// Translate a text, a file, or lines as they come
+    #[cfg(feature = "translate")]
     Translate(TranslateArgs),
     /// Find the objects in pictures or in a video
+    #[cfg(feature = "detect")]
     Detect(DetectArgs),
     /// Measure how good a model is
+    #[cfg(feature = "eval")]
     Eval(EvalArgs),
     /// Add a shortlist of words to a translator, from parallel text
+    #[cfg(feature = "eval")]
     Shortlist(ShortlistArgs),
     /// Train a student as a recipe says
     #[cfg(feature = "distill")]
@@ -54,6 +58,7 @@ pub enum Command {
 }
 
 /// `pupil chat`
+#[cfg(feature = "chat")]
 #[derive(Args)]
 #[command(after_help = "\
 Without PROMPT this is a conversation at the terminal or, if stdin is none, an answer to each of its lines. \
@@ -99,6 +104,7 @@ pub struct ChatArgs {
 }
 
 /// How the next token is chosen.
+#[cfg(feature = "chat")]
 #[derive(Args)]
 pub struct SamplerArgs {
     /// Temperature; 0 always takes the likeliest token
@@ -124,6 +130,7 @@ pub struct SamplerArgs {
     seed: Option<u64>,
 }
 
+#[cfg(feature = "chat")]
 impl SamplerArgs {
     /// The options, checked; `seed` is for when none was given.
     pub fn options(&self, seed: impl FnOnce() -> u64) -> Outcome<SamplerOptions> {
@@ -135,9 +142,11 @@ impl SamplerArgs {
     }
 }
 
+#[cfg(feature = "chat")]
 impl ChatArgs {
     /// The options of the conversation, checked.
     pub fn options(&self) -> Outcome<ChatOptions> {
+        use std::hash::{BuildHasher, Hasher, RandomState};
         let sampler = self.sampler.options(|| RandomState::new().build_hasher().finish())?;
         Ok(ChatOptions {
             system: self.system.clone(),
@@ -154,6 +163,7 @@ impl ChatArgs {
 }
 
 /// `pupil translate`
+#[cfg(feature = "translate")]
 #[derive(Args)]
 #[command(after_help = "\
 Without TEXT, lines of stdin are translated as they come, each with its layout. A translation that was cut, because it \
@@ -208,6 +218,7 @@ pub struct TranslateArgs {
     pub verbose: bool,
 }
 
+#[cfg(feature = "translate")]
 impl TranslateArgs {
     /// The options of the translator.
     pub fn options(&self) -> TranslateOptions {
@@ -228,6 +239,7 @@ impl TranslateArgs {
 }
 
 /// `pupil detect`
+#[cfg(feature = "detect")]
 #[derive(Args)]
 #[command(after_help = "\
 A folder stands for the pictures in it. - is stdin: a picture, or the frames of a video, as in \
@@ -283,6 +295,7 @@ pub struct Size {
 }
 
 /// `pupil eval`
+#[cfg(feature = "eval")]
 #[derive(Args)]
 pub struct EvalArgs {
     /// What kind of model
@@ -291,6 +304,7 @@ pub struct EvalArgs {
 }
 
 /// What kind of model.
+#[cfg(feature = "eval")]
 #[derive(Subcommand)]
 pub enum EvalWhat {
     /// COCO's mean average precision of a detector
@@ -306,6 +320,7 @@ pub enum EvalWhat {
 }
 
 /// `pupil eval detect`
+#[cfg(feature = "eval")]
 #[derive(Args)]
 #[command(after_help = "\
 Classes of the data set are those of the model with the same name, upper or lower case. Those that the model lacks do \
@@ -344,6 +359,7 @@ pub struct EvalDetectArgs {
 }
 
 /// `pupil eval translate`
+#[cfg(feature = "eval")]
 #[derive(Args)]
 #[command(after_help = "\
 Pairs of --data that follow each other with the same sentence are references of one. With --output, translations that are \
@@ -446,6 +462,7 @@ pub struct EvalChatHow {
     pub json: bool,
 }
 
+#[cfg(feature = "eval")]
 impl EvalTranslateArgs {
     /// The options of the translator.
     pub fn options(&self) -> TranslateOptions {
@@ -463,6 +480,7 @@ impl EvalTranslateArgs {
 }
 
 /// `pupil shortlist`
+#[cfg(feature = "eval")]
 #[derive(Args)]
 #[command(after_help = "\
 With a shortlist a translator looks only at the words that the sentence may need, which saves most of the work of a small \
@@ -491,6 +509,7 @@ pub struct ShortlistArgs {
     pub limit: Option<usize>,
 }
 
+#[cfg(feature = "eval")]
 impl ShortlistArgs {
     /// What the list is made of.
     pub fn options(&self) -> shortlist::Options {

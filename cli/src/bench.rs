@@ -1,6 +1,8 @@
 //! `pupil bench`: tokens a second, time to load, and memory.
 
+#[cfg(feature = "detect")]
 mod detector;
+#[cfg(feature = "detect")]
 mod operations;
 mod translator;
 
@@ -47,6 +49,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
     }
     let path = args.model.as_deref().or(args.save.as_deref());
     match (args.synthetic, path.filter(|_| made.is_none()).and_then(architecture).as_deref()) {
+        #[cfg(feature = "detect")]
         (None, Some("convnet")) => return detector::run(args),
         (_, Some("t5")) => return translator::run(made, args),
         (Some(synthetic), _) if synthetic.translates() => return translator::run(made, args),

@@ -24,6 +24,7 @@ impl From<pupil::Error> for Failure {
     }
 }
 
+#[cfg(feature = "eval")]
 impl From<pupil_distill::Error> for Failure {
     fn from(error: pupil_distill::Error) -> Self {
         Self::Message(error.to_string())

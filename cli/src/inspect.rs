@@ -1,5 +1,6 @@
 //! `pupil inspect`: what a GGUF file holds.
 
+#[cfg(feature = "detect")]
 mod detector;
 mod translator;
 
@@ -57,6 +58,7 @@ fn print(out: &mut impl Write, file: &Gguf, tensors: bool) -> Outcome {
         writeln!(out, "{key:width$}  {value}")?;
     }
 
+    #[cfg(feature = "detect")]
     if let Some(detector) = detector::Summary::of(file) {
         writeln!(out, "\n{detector}")?;
     }
@@ -104,9 +106,20 @@ fn as_json(file: &Gguf) -> serde_json::Value {
         "metadata": keys,
         "types": totals(file).iter().map(total).collect::<Vec<_>>(),
         "tensors": file.tensors().iter().map(tensor).collect::<Vec<_>>(),
-        "detector": detector::Summary::of(file).map(|detector| detector.to_json()),
+        "detector": detector_json(file),
         "translator": translator::Summary::of(file).map(|translator| translator.to_json()),
     })
+}
+
+#[cfg(feature = "detect")]
+fn detector_json(file: &Gguf) -> Option<serde_json::Value> {
+    detector::Summary::of(file).map(|detector| detector.to_json())
+}
+
+/// Nothing, from a program without detectors.
+#[cfg(not(feature = "detect"))]
+fn detector_json(_: &Gguf) -> Option<serde_json::Value> {
+    None
 }
 
 fn value_json(value: Value<'_>) -> serde_json::Value {

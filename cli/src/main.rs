@@ -4,15 +4,22 @@
 //! to stderr, in one line that starts with `pupil:`, and the exit code is then 1; or 2, with a line for each of them, if
 //! only some of many pictures were bad.
 
+// Builds with few verbs use little of what verbs share; the linker drops the rest. `distill` brings all of them.
+#![cfg_attr(not(feature = "distill"), allow(dead_code))]
+
 mod args;
 mod bench;
+#[cfg(feature = "translate")]
 mod bundled;
+#[cfg(feature = "chat")]
 mod chat;
 #[cfg(feature = "onnx")]
 mod convert;
+#[cfg(feature = "detect")]
 mod detect;
 #[cfg(feature = "distill")]
 mod distill;
+#[cfg(feature = "eval")]
 mod eval;
 mod failure;
 mod input;
@@ -21,14 +28,18 @@ mod interrupt;
 #[cfg(feature = "distill")]
 mod label;
 mod memory;
+#[cfg(any(feature = "translate", feature = "detect"))]
 mod progress;
+#[cfg(feature = "chat")]
 mod prompt;
+#[cfg(feature = "eval")]
 mod shortlist;
 mod synthetic;
 mod tokenize;
+#[cfg(feature = "translate")]
 mod translate;
 
-use args::{Command, EvalArgs, Pupil};
+use args::{Command, Pupil};
 use clap::Parser;
 use failure::{Failure, Outcome};
 use std::process::ExitCode;
@@ -51,10 +62,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Outcome {
     match command {
+        #[cfg(feature = "chat")]
         Command::Chat(args) => chat::run(&args),
+        #[cfg(feature = "translate")]
         Command::Translate(args) => translate::run(&args),
+        #[cfg(feature = "detect")]
         Command::Detect(args) => detect::run(&args),
-        Command::Eval(EvalArgs { what }) => eval::run(&what),
+        #[cfg(feature = "eval")]
+        Command::Eval(args) => eval::run(&args.what),
+        #[cfg(feature = "eval")]
         Command::Shortlist(args) => shortlist::run(&args),
         #[cfg(feature = "distill")]
         Command::Distill(args) => distill::run(&args),

@@ -308,6 +308,16 @@ fn rope_turns_pairs() {
     });
 }
 
+/// `PUPIL_EXPECT_ISA=portable,neon` says what this CPU runs. `cross/test.sh` sets it, so that nothing is left out unseen.
+#[test]
+fn the_isas_that_were_expected_ran() {
+    let ran = Kernels::available().map(|kernels| kernels.isa).collect::<Vec<_>>().join(",");
+    println!("tests run on {ran}");
+    if let Ok(expected) = std::env::var("PUPIL_EXPECT_ISA") {
+        assert_eq!(ran, expected, "the instruction sets that tests run on are not those of PUPIL_EXPECT_ISA");
+    }
+}
+
 #[test]
 fn an_isa_can_be_forced_but_not_invented() {
     assert_eq!(Kernels::choose(Some("portable")).unwrap().isa, "portable");

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs the tests of the runtime under qemu, once for each CPU, and checks that each runs the kernels that it should.
+#
+#   cross/test.sh aarch64|armv7 [CPU…]
+#
+# CPUs are qemu's names. As a device does, the tests do without ONNX, training and the crate tokenizers.
+set -euo pipefail
+source "$(dirname "$0")/targets.sh"
+cd "$(dirname "$0")/.."
+
+[ $# -gt 0 ] || fail "expected a target: aarch64 or armv7"
+use_target "$1"
+shift
+case $target in
+    # Raspberry Pi 3 and Zero 2 W; 4; 5 and, as qemu 7 knows no A78, Jetson Orin; all that qemu knows.
+    aarch64) [ $# -gt 0 ] || set -- cortex-a53 cortex-a72 cortex-a76 max ;;
+    # Raspberry Pi 2.
+    armv7) [ $# -gt 0 ] || set -- cortex-a7 ;;
+    *) fail "$target needs no qemu: cargo test" ;;
+esac
+command -v "$qemu" >/dev/null || fail "no $qemu: install it, or run cross/setup.sh $target"
+
+# An emulator's clock says nothing about how long these take.
+timed=(long_lines_take_little_time unigram_takes_linear_time a_large_vocabulary_is_read_fast)
+
+for cpu; do
+    case $cpu in
+        cortex-a7) isas=portable ;;
+        cortex-a53 | cortex-a72) isas=portable,neon ;;
+        cortex-a76 | max) isas=portable,neon,dotprod ;;
+        *) fail "'$cpu': which kernels should run there? cross/test.sh has a list" ;;
+    esac
+    [ $target != armv7 ] || isas=portable
+    printf '\n== %s on %s: %s\n' "$target" "$cpu" "$isas"
+    QEMU_CPU=$cpu PUPIL_EXPECT_ISA=$isas cargo test --locked --package pupil --no-default-features \
+        --features image,convert,capi -- "${timed[@]/#/--skip=}"
+done
