@@ -33,6 +33,22 @@ typedef enum {
   PUPIL_ERROR_INTERNAL = 6,
 } pupil_status;
 
+// Why an answer or a translation ended.
+typedef enum {
+  // The model ended it.
+  PUPIL_FINISH_END = 0,
+  // A stop string came.
+  PUPIL_FINISH_STOP = 1,
+  // It reached the most tokens allowed.
+  PUPIL_FINISH_LENGTH = 2,
+  // The context is full.
+  PUPIL_FINISH_CONTEXT_FULL = 3,
+  // The callback broke off.
+  PUPIL_FINISH_CANCELLED = 4,
+  // It began to repeat itself, and was cut.
+  PUPIL_FINISH_REPEATS = 5,
+} pupil_finish;
+
 // A conversation with a model.
 typedef struct pupil_chat pupil_chat;
 
