@@ -7,10 +7,26 @@ from typing import Literal, Optional, Union, final
 import numpy as np
 import numpy.typing as npt
 
+__all__ = [
+    "Answer",
+    "Chat",
+    "ContextFullError",
+    "Detection",
+    "Detector",
+    "Error",
+    "FormatError",
+    "Model",
+    "Stream",
+    "Translation",
+    "Translator",
+    "UnsupportedError",
+    "__version__",
+]
+
 __version__: str
 
-Path = Union[str, PathLike[str]]
-Picture = Union[npt.NDArray[np.uint8], Path, bytes]
+_Path = Union[str, PathLike[str]]
+_Picture = Union[npt.NDArray[np.uint8], _Path, bytes]
 
 class Error(Exception):
     """What went wrong, in one line that names the file and the fault."""
@@ -28,7 +44,7 @@ class ContextFullError(Error):
 class Model:
     """A language model: one GGUF file, mapped."""
 
-    def __new__(cls, path: Path) -> Model: ...
+    def __new__(cls, path: _Path) -> Model: ...
 
 @final
 class Answer:
@@ -117,7 +133,7 @@ class Translator:
 
     def __new__(
         cls,
-        path: Path,
+        path: _Path,
         *,
         source: Optional[str] = None,
         target: Optional[str] = None,
@@ -162,7 +178,7 @@ class Detector:
 
     def __new__(
         cls,
-        path: Path,
+        path: _Path,
         *,
         confidence: Optional[float] = None,
         iou: Optional[float] = None,
@@ -174,10 +190,10 @@ class Detector:
     def classes(self) -> list[str]:
         """The names of the classes that the model knows."""
 
-    def detect(self, picture: Picture) -> list[Detection]:
+    def detect(self, picture: _Picture) -> list[Detection]:
         """The objects in a picture: uint8, height x width x 3, red first; or a picture file's path or bytes."""
 
     def detect_arrays(
-        self, picture: Picture
+        self, picture: _Picture
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """As detect, but as arrays: boxes of n x 4, n scores and n numbers of classes."""
