@@ -4,7 +4,7 @@
 mod lights;
 
 use pupil::text::SamplerOptions;
-use pupil::{Chat, ChatOptions, Detector, Model};
+use pupil::{Chat, ChatOptions, Detector, Model, TranslateOptions, Translator};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -22,15 +22,23 @@ fn the_header_is_current() {
     let builder = cbindgen::Builder::new().with_config(config).with_src(root().join("src/capi/mod.rs"));
     let mut made = Vec::new();
     builder.generate().unwrap().write(&mut made);
-    let header = root().join("cross/include/pupil.h");
-    if env::var_os("UPDATE_HEADER").is_some() {
-        fs::write(&header, &made).unwrap();
+    expect_current("cross/include/pupil.h", &made);
+}
+
+/// A detector for tests that are not written in Rust.
+#[test]
+fn the_detector_that_is_kept_is_current() {
+    expect_current("tests/vectors/lights.gguf", &lights::file(&lights::spec()));
+}
+
+/// Expects that a file of the repository is as its code makes it now.
+fn expect_current(file: &str, made: &[u8]) {
+    let path = root().join(file);
+    if env::var_os("UPDATE_KEPT").is_some() {
+        fs::write(&path, made).unwrap();
     }
-    let kept = fs::read(&header).unwrap_or_default();
-    assert!(
-        kept == made,
-        "cross/include/pupil.h is old; UPDATE_HEADER=1 cargo test --features capi --test capi writes it"
-    );
+    let kept = fs::read(&path).unwrap_or_default();
+    assert!(kept == made, "{file} is old; UPDATE_KEPT=1 cargo test --features capi --test capi writes it");
 }
 
 /// The target, if cargo was told one: `cross/test.sh` does, and with what to compile for it and to run what comes out.
@@ -137,9 +145,8 @@ fn chat_answers_as_the_library_does() {
 
 #[test]
 fn detect_finds_what_the_library_finds() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (model, picture) = (folder.join("capi-lights.gguf"), folder.join("capi-lights.png"));
-    fs::write(&model, lights::file(&lights::spec())).unwrap();
+    let model = root().join("tests/vectors/lights.gguf");
+    let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi-lights.png");
     lights::picture(64, 64, 8, &[(1, 2, [255; 3]), (5, 6, [255, 0, 0])]).save(&picture).unwrap();
     let Some(output) = run("detect", &[&model, &picture]) else { return };
     assert!(output.status.success(), "{output:?}");
@@ -158,10 +165,25 @@ fn detect_finds_what_the_library_finds() {
 }
 
 #[test]
+fn translate_writes_what_the_library_writes() {
+    let file = root().join("tests/vectors/t5-relu.gguf");
+    let texts = ["An apple. Bread?", "- face; deaf", ""];
+    let args = [&[file.as_path()][..], &texts.map(Path::new)].concat();
+    let Some(output) = run("translate", &args) else { return };
+    assert!(output.status.success(), "{output:?}");
+    let mut translator = Translator::open(file, TranslateOptions { beam: 4, ..Default::default() }).unwrap();
+    let translations = translator.translate_batch(&texts).unwrap();
+    let lines: String = translations.iter().map(|translation| format!("{}\n", translation.text)).collect();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), lines);
+}
+
+#[test]
 fn what_goes_wrong_is_said_in_one_line() {
-    for (name, expected) in
-        [("chat", "chat: cannot open the model: none.gguf: "), ("detect", "detect: cannot open the ")]
-    {
+    for (name, expected) in [
+        ("chat", "chat: cannot open the model: none.gguf: "),
+        ("detect", "detect: cannot open the detector: none.gguf: "),
+        ("translate", "translate: cannot open the translator: none.gguf: "),
+    ] {
         let Some(output) = run(name, &[Path::new("none.gguf"), Path::new("x")]) else { return };
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1));

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Chat and detection with small models from one mapped GGUF file.
+/* Chat, translation and detection with small models from one mapped GGUF file.
  *
  * - A function that can fail returns a pupil_status; the message is pupil_last_error().
  * - Text goes in as a pointer and a length in bytes, and comes out the same way; it is UTF-8. Paths end with a NUL.
@@ -33,6 +33,22 @@ typedef enum {
   PUPIL_ERROR_INTERNAL = 6,
 } pupil_status;
 
+// Why an answer or a translation ended.
+typedef enum {
+  // The model ended it.
+  PUPIL_FINISH_END = 0,
+  // A stop string came.
+  PUPIL_FINISH_STOP = 1,
+  // It reached the most tokens allowed.
+  PUPIL_FINISH_LENGTH = 2,
+  // The context is full.
+  PUPIL_FINISH_CONTEXT_FULL = 3,
+  // The callback broke off.
+  PUPIL_FINISH_CANCELLED = 4,
+  // It began to repeat itself, and was cut.
+  PUPIL_FINISH_REPEATS = 5,
+} pupil_finish;
+
 // A conversation with a model.
 typedef struct pupil_chat pupil_chat;
 
@@ -41,6 +57,9 @@ typedef struct pupil_detector pupil_detector;
 
 // A language model: one file, mapped.
 typedef struct pupil_model pupil_model;
+
+// A translator: one file, mapped, and all that it computes with.
+typedef struct pupil_translator pupil_translator;
 
 // How a conversation goes. Fill it with `pupil_chat_options_init` and change what you want otherwise.
 typedef struct {
@@ -129,6 +148,60 @@ typedef struct {
   // Which of the model's classes.
   uint32_t class_id;
 } pupil_detection;
+
+// How a translator goes about it. Fill it with `pupil_translate_options_init` and change what you want otherwise.
+typedef struct {
+  // The size of this structure.
+  size_t size;
+  // The language to translate from, such as "en", where the file names the languages that it knows; NULL: as it says.
+  const char *from;
+  // Bytes of `from`.
+  size_t from_len;
+  // The language to translate to; NULL: as the file says.
+  const char *to;
+  // Bytes of `to`.
+  size_t to_len;
+  // What to put before every sentence; NULL: what the file says.
+  const char *prefix;
+  // Bytes of `prefix`.
+  size_t prefix_len;
+  // Hypotheses that are followed at once; with 1, always the likeliest token.
+  size_t beam;
+  // No sequence of so many tokens comes twice in a sentence; 0 allows all.
+  size_t no_repeat_ngram;
+  // Sentences that are translated together.
+  size_t batch;
+  // Threads to compute with; 0: one for each core.
+  size_t threads;
+  // A hypothesis counts by its log-probability over `length ^ length_penalty`: above 0, longer ones gain.
+  float length_penalty;
+  // Tokens of a sentence's translation for each of the sentence's, at most; a few more are always allowed.
+  float max_length_ratio;
+  // Not 0: uses the file's shortlist, if it has one.
+  uint32_t shortlist;
+  // Keeps the size a multiple of that of a pointer.
+  uint32_t reserved;
+} pupil_translate_options;
+
+// A translation and what it took.
+typedef struct {
+  // The size of this structure, set by the caller.
+  size_t size;
+  // The translation, in the layout of the text, without a NUL; it stays until the translator translates again.
+  const char *text;
+  // Bytes of `text`.
+  size_t text_len;
+  // Sentences, and parts of sentences too long for one.
+  size_t sentences;
+  // Tokens of the text.
+  size_t source_tokens;
+  // Tokens of the translation.
+  size_t tokens;
+  // The mean over sentences of their log-probability over `length ^ length_penalty`; 0 without sentences.
+  float score;
+  // How the sentence ended that ended worst: `PUPIL_FINISH_END`, `_LENGTH` or `_REPEATS`.
+  uint32_t finish;
+} pupil_translation;
 
 #ifdef __cplusplus
 extern "C" {
@@ -230,6 +303,43 @@ pupil_status pupil_detect_file(pupil_detector *detector,
 
 // Frees a detector.
 void pupil_detector_free(pupil_detector *detector);
+
+// Fills `options` with the defaults, and its size.
+void pupil_translate_options_init(pupil_translate_options *options);
+
+// Maps the GGUF file at `path`. `options` may be NULL for the defaults.
+pupil_status pupil_translator_open(const char *path,
+                                   const pupil_translate_options *options,
+                                   pupil_translator **translator);
+
+// A translator whose file is in memory. It is used in place: the bytes must stay as they are until the translator is
+// freed.
+pupil_status pupil_translator_open_memory(const uint8_t *data,
+                                          size_t len,
+                                          const pupil_translate_options *options,
+                                          pupil_translator **translator);
+
+// Translates a text of any length, which may be empty. What became of it goes to `translation`, which may be NULL; its
+// `size` must be set.
+pupil_status pupil_translate(pupil_translator *translator,
+                             const char *text,
+                             size_t len,
+                             pupil_translation *translation);
+
+// Translates `count` texts, and sentences of all of them together: text `i` has `lens[i]` bytes at `texts[i]`. What
+// became of each, `pupil_translator_result` says.
+pupil_status pupil_translate_batch(pupil_translator *translator,
+                                   const char *const *texts,
+                                   const size_t *lens,
+                                   size_t count);
+
+// What text `index` of the last call became. The `size` of `translation` must be set.
+pupil_status pupil_translator_result(const pupil_translator *translator,
+                                     size_t index,
+                                     pupil_translation *translation);
+
+// Frees a translator.
+void pupil_translator_free(pupil_translator *translator);
 
 #ifdef __cplusplus
 }  // extern "C"

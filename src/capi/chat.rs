@@ -73,7 +73,7 @@ unsafe impl Versioned for pupil_chat_options {
     };
 }
 
-/// Why an answer ended.
+/// Why an answer or a translation ended.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum pupil_finish {
@@ -87,6 +87,8 @@ pub enum pupil_finish {
     PUPIL_FINISH_CONTEXT_FULL = 3,
     /// The callback broke off.
     PUPIL_FINISH_CANCELLED = 4,
+    /// It began to repeat itself, and was cut.
+    PUPIL_FINISH_REPEATS = 5,
 }
 
 /// An answer and what it took.

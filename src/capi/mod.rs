@@ -20,10 +20,12 @@
 mod chat;
 #[cfg(feature = "image")]
 mod detect;
+mod translate;
 
 pub use chat::*;
 #[cfg(feature = "image")]
 pub use detect::*;
+pub use translate::*;
 
 use crate::error::{Error, ErrorKind, Result};
 use std::cell::RefCell;

@@ -1,5 +1,6 @@
 //! The rules that hold for all functions; the tasks themselves are tested by the C programs in `cross/examples`.
 
+use super::translate::translate_options;
 use super::*;
 use std::ptr::{null, null_mut};
 
@@ -25,8 +26,16 @@ fn nulls_are_refused_with_a_message() {
         let mut len = 7;
         pupil_chat_text(null(), &raw mut len);
         assert_eq!(len, 0);
+        let mut translator = null_mut();
+        assert_eq!(pupil_translator_open(null(), null(), &raw mut translator), PUPIL_ERROR_INPUT);
+        assert_eq!(last_error(), "the path is NULL");
+        assert_eq!(pupil_translate(null_mut(), null(), 0, null_mut()), PUPIL_ERROR_INPUT);
+        assert_eq!(pupil_translate_batch(null_mut(), null(), null(), 0), PUPIL_ERROR_INPUT);
+        assert_eq!(pupil_translator_result(null(), 0, null_mut()), PUPIL_ERROR_INPUT);
+        assert_eq!(last_error(), "the handle is NULL");
         pupil_model_free(null_mut());
         pupil_chat_free(null_mut());
+        pupil_translator_free(null_mut());
     }
 }
 
@@ -80,4 +89,92 @@ fn results_are_cut_to_what_older_programs_know() {
     // SAFETY: the structure is larger than its size says.
     unsafe { put(&raw mut out, pupil_answer { prompt_tokens: 5, tokens: 6, ..pupil_answer::DEFAULT }) }.unwrap();
     assert_eq!((out.prompt_tokens, out.tokens, out.size), (5, 0, std::mem::offset_of!(pupil_answer, tokens)));
+}
+
+/// A translator of a small random model, whose file is in memory for good.
+fn translator(options: *const pupil_translate_options) -> *mut pupil_translator {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/t5-relu.gguf");
+    let file = std::fs::read(path).unwrap().leak();
+    let mut translator = null_mut();
+    // SAFETY: the bytes are there for as long as the program runs, and the options are null or as their size says.
+    let status = unsafe { pupil_translator_open_memory(file.as_ptr(), file.len(), options, &raw mut translator) };
+    assert_eq!(status, PUPIL_OK, "{}", last_error());
+    translator
+}
+
+/// Text, score, tokens, source tokens, sentences and finish of the last call's translation `index`.
+fn result(translator: *const pupil_translator, index: usize) -> (String, f32, [usize; 3], u32) {
+    let mut out = pupil_translation::DEFAULT;
+    // SAFETY: the handle is not freed, and the structure is as large as its size says.
+    let text = unsafe {
+        assert_eq!(pupil_translator_result(translator, index, &raw mut out), PUPIL_OK);
+        utf8(out.text, out.text_len, "the translation").unwrap().to_owned()
+    };
+    (text, out.score, [out.tokens, out.source_tokens, out.sentences], out.finish)
+}
+
+#[test]
+fn translations_are_the_librarys_alone_and_together() {
+    let (texts, lens) = (["An apple. Bread?", "", "face"], [16, 0, 4]);
+    let options = crate::TranslateOptions { beam: 3, threads: 1, ..Default::default() };
+    let given = pupil_translate_options { beam: 3, threads: 1, ..pupil_translate_options::DEFAULT };
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/t5-relu.gguf");
+    let expected = crate::Translator::open(path, options).unwrap().translate_batch(&texts).unwrap();
+    let translator = translator(&raw const given);
+    let starts = texts.map(|text| text.as_ptr().cast());
+    // SAFETY: the texts and the handle live through the call.
+    let status = unsafe { pupil_translate_batch(translator, starts.as_ptr(), lens.as_ptr(), 3) };
+    assert_eq!(status, PUPIL_OK, "{}", last_error());
+    for (i, expected) in expected.iter().enumerate() {
+        let (text, score, counts, finish) = result(translator, i);
+        assert_eq!((&text, score), (&expected.text, expected.score));
+        assert_eq!(counts, [expected.tokens, expected.source_tokens, expected.sentences]);
+        assert_eq!(finish == pupil_finish::PUPIL_FINISH_END as u32, expected.finish == crate::translate::Finish::End);
+    }
+    let mut out = pupil_translation::DEFAULT;
+    // SAFETY: as above.
+    unsafe {
+        assert_eq!(pupil_translate(translator, starts[0], lens[0], &raw mut out), PUPIL_OK);
+        assert_eq!(utf8(out.text, out.text_len, "the translation").unwrap(), expected[0].text);
+        assert_eq!(pupil_translator_result(translator, 1, &raw mut out), PUPIL_ERROR_INPUT);
+        assert_eq!(last_error(), "translation 1 of 1: there is no such one");
+        pupil_translator_free(translator);
+    }
+}
+
+#[test]
+fn texts_of_a_batch_are_refused_by_their_number() {
+    let translator = translator(null());
+    let texts = [c"ab".as_ptr(), c"\xff".as_ptr(), null()];
+    // SAFETY: the handle is not freed, and the texts are as long as the lengths say or null.
+    unsafe {
+        assert_eq!(pupil_translate_batch(translator, texts.as_ptr(), [2, 1, 0].as_ptr(), 3), PUPIL_ERROR_INPUT);
+        assert_eq!(last_error(), "text 1 is no UTF-8 at byte 0");
+        assert_eq!(pupil_translate_batch(translator, texts.as_ptr(), [2, 0, 1].as_ptr(), 3), PUPIL_ERROR_INPUT);
+        assert_eq!(last_error(), "text 2 is NULL");
+        pupil_translator_free(translator);
+    }
+}
+
+#[test]
+fn languages_and_prefixes_are_texts_or_null() {
+    let refused = |options: pupil_translate_options| {
+        let mut translator = null_mut();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/t5-relu.gguf\0");
+        // SAFETY: the path ends with a NUL, and the options are as their size says.
+        let status = unsafe { pupil_translator_open(path.as_ptr().cast(), &raw const options, &raw mut translator) };
+        assert_eq!(status, PUPIL_ERROR_INPUT);
+        assert!(translator.is_null());
+        last_error()
+    };
+    let defaults = pupil_translate_options::DEFAULT;
+    let to = pupil_translate_options { to: c"frisian".as_ptr(), to_len: 2, ..defaults };
+    assert!(refused(to).contains("does not translate to fr; "));
+    let prefix = pupil_translate_options { prefix: c"\xff".as_ptr(), prefix_len: 1, ..defaults };
+    assert_eq!(refused(prefix), "the prefix is no UTF-8 at byte 0");
+    assert!(refused(pupil_translate_options { beam: 0, ..defaults }).starts_with("beam is 0"));
+    // An empty prefix is one too.
+    let prefix = pupil_translate_options { prefix: c"".as_ptr(), ..defaults };
+    // SAFETY: the options are as their size says.
+    assert_eq!(unsafe { translate_options(&raw const prefix) }.unwrap().prefix, Some(String::new()));
 }
