@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "llama" => (Box::new(Decoder::new(llama(), 1, &Device::Cpu)?), texts(8, 128)),
         other => return Err(format!("the shape is {other}, expected t5 or llama").into()),
     };
-    let mut optimizer = AdamW::new(Config::default(), student.variables())?;
+    let mut optimizer = AdamW::new(Config::default(), student.variables(), |name| student.rate(name))?;
     let tokens: usize = batch.input.lengths.iter().chain(batch.source.iter().flat_map(|s| &s.lengths)).sum();
     let mut times = Vec::new();
     for step in 0..steps + 3 {
