@@ -104,8 +104,9 @@ fn a_translator_learns_from_a_store_of_labels() {
     let translation = good(&["translate", "-m", arg(&student), "red"]);
     assert!(WORDS.iter().any(|(_, word)| translation.contains(word)), "{translation}");
 
-    // Labels of other text, or of another temperature, are refused before training.
-    fs::write(&text, "the end\tdas ende\n".repeat(40)).unwrap();
+    // Labels of other text are refused before training.
+    let other: String = phrases().map(|(source, target)| format!("{source} {source}\t{target}\n")).collect();
+    fs::write(&text, other).unwrap();
     let ran = run(&["distill", arg(&folder.join("student.toml")), "--fresh", "--threads", "1"]);
     assert!(ran.code == Some(1) && ran.err.lines().last().unwrap().contains("toy.labels"), "{}", ran.err);
 }
@@ -123,11 +124,11 @@ fn a_student_begins_with_some_layers_of_another() {
         ("layers = [0, 2]", "layers = [1]", "expected 2 of them"),
         ("[init]\nfile = \"deep.gguf\"", "[init]\nfile = \"none.gguf\"", "init.file: "),
         ("embedding = 32", "embedding = 64", "the student is"),
-        ("file = \"deep.gguf\"\n[init]", "train = \"unigram\"\nsize = 50\n[init]", "different vocabularies"),
+        ("file = \"deep.gguf\"\n[init]", "train = \"unigram\"\nsize = 30\n[init]", "different vocabularies"),
     ] {
         let path = folder.join("refused.toml");
         fs::write(&path, recipe.replacen(from, to, 1)).unwrap();
-        let ran = run(&["distill", arg(&path), "--threads", "1"]);
+        let ran = run(&["distill", arg(&path), "--fresh", "--threads", "1"]);
         let last = ran.err.lines().last().unwrap_or_default();
         assert!(ran.code == Some(1) && last.starts_with("pupil: ") && last.contains(expected), "{to}: {last}");
     }
