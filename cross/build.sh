@@ -42,8 +42,9 @@ check() {
 }
 
 if [ -n "$static" ]; then
-    flags=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$triple")_RUSTFLAGS
-    export "$flags=-C target-feature=+crt-static"
+    # By the system's own C library, however new: it is in the program.
+    settings=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$triple")
+    export "${settings}_LINKER=$gnu-gcc" "${settings}_RUSTFLAGS=-C target-feature=+crt-static"
 fi
 built=${CARGO_TARGET_DIR:-target}/$triple/dist
 cargo build --quiet --locked --profile dist --package pupil-cli --no-default-features --features "$features"

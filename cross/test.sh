@@ -3,7 +3,8 @@
 #
 #   cross/test.sh aarch64|armv7 [CPU…]
 #
-# CPUs are qemu's names. As a device does, the tests do without ONNX, training and the crate tokenizers.
+# CPUs are qemu's names. As a device does, the tests do without ONNX, training and the crate tokenizers; examples in the
+# documentation are left to the machine that builds.
 set -euo pipefail
 source "$(dirname "$0")/targets.sh"
 cd "$(dirname "$0")/.."
@@ -32,6 +33,6 @@ for cpu; do
     esac
     [ $target != armv7 ] || isas=portable
     printf '\n== %s on %s: %s\n' "$target" "$cpu" "$isas"
-    QEMU_CPU=$cpu PUPIL_EXPECT_ISA=$isas cargo test --locked --package pupil --no-default-features \
-        --features image,convert,capi -- "${timed[@]/#/--skip=}"
+    QEMU_CPU=$cpu PUPIL_EXPECT_ISA=$isas cargo test --locked --package pupil --tests --no-fail-fast \
+        --no-default-features --features image,convert,capi -- "${timed[@]/#/--skip=}"
 done

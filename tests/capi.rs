@@ -71,18 +71,19 @@ fn command(program: PathBuf) -> Command {
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        // Where the tests were built too, so that only the library itself is compiled again.
+        // Where the tests were built too, so that only the library itself is compiled again. A target has its own folder there.
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let root_folder = if target().is_some() { folder.parent().unwrap() } else { folder };
         let features = if cfg!(feature = "hf-tokenizer") { "capi,image,hf-tokenizer" } else { "capi,image" };
         let built = Command::new(env!("CARGO"))
             .args(["rustc", "--package", "pupil", "--lib", "--crate-type", "staticlib"])
             .args(["--no-default-features", "--features", features, "--target-dir"])
-            .arg(folder)
+            .arg(root_folder)
             .current_dir(root())
             .output()
             .unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        folder.join(target().unwrap_or_default()).join("debug")
+        folder.join("debug")
     })
 }
 

@@ -120,7 +120,7 @@ fn rejects_what_makes_no_sense() {
         ("detect.head", head("\"stride\":8", "\"stride\":0"), "the head has cells of 0 pixels"),
         ("detect.head", head("\"stride\":8", "\"stride\":4"), "the head reads 256 places from 0"),
         ("detect.head", head("\"output\":1", "\"output\":7"), "the head reads output 7, expected one of 2"),
-        ("detect.head", head("\"output\":1", "\"output\":1,\"channel\":18446744073709551615"), "the head reads"),
+        ("detect.head", head("\"output\":1", &format!("\"output\":1,\"channel\":{}", usize::MAX)), "the head reads"),
         ("detect.head", head("\"centre\":0.5", "\"centre\":1e30"), "the head's centre is"),
         ("detect.head", "{\"kind\":\"grid\",\"levels\":[]}".into(), "the head has 0 levels, expected 1 to 16"),
     ] {
