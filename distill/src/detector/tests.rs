@@ -194,7 +194,7 @@ fn each_object_finds_its_cells() {
 #[test]
 fn better_predictions_take_more_cells() {
     // All cells see the same box of 24 x 24 pixels around the middle, as well as their bins allow.
-    let (_, mut outputs) = outputs(1, 0.0);
+    let (_, mut outputs) = outputs(1, 1e-3);
     let truth = [Truth::new(0, [4.0, 4.0, 28.0, 28.0])];
     let count = |outputs: &Outputs| {
         let targets = assign(outputs, &[Some(&truth)]).unwrap();
