@@ -8,6 +8,7 @@
 //! | [`gates`] | ReLU, SwiGLU, gated GELU |
 //! | [`embedding`] | rows of a table |
 //! | [`dropout`], [`fake_quant`] | regularisation; weights as they will be stored |
+//! | [`maps`] | convolutions, batch norms: what detectors are made of |
 //!
 //! Texts of different lengths lie one after the other, without padding ([`Segments`]): only attention needs to know
 //! where one ends. Each operation has two forms. The fused one runs on f32 on the CPU, on all threads, and has its own
@@ -20,6 +21,7 @@ pub mod embedding;
 pub mod fake_quant;
 pub mod gates;
 pub mod linear;
+pub mod maps;
 pub mod norm;
 mod segments;
 

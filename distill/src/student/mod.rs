@@ -11,6 +11,7 @@ mod weights;
 pub use decoder::Decoder;
 pub use encdec::EncoderDecoder;
 pub use types::Types;
+pub(crate) use weights::{normal, within};
 
 use crate::{batch::Batch, error::Result, nn::Dropout};
 use candle_core::{Tensor, Var};

@@ -97,7 +97,7 @@ impl Weights {
 }
 
 /// A number from the standard normal distribution (Box and Muller 1958).
-fn normal(random: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn normal(random: &mut ChaCha8Rng) -> f64 {
     let (u, v): (f64, f64) = (random.random(), random.random());
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
@@ -130,7 +130,7 @@ pub(super) fn renamed(name: &str, prefix: &str, layers: &[usize]) -> Option<Stri
 }
 
 /// Refuses a dimension that is 0 or beyond `max`.
-pub(super) fn within(name: &str, value: usize, max: usize) -> Result<()> {
+pub(crate) fn within(name: &str, value: usize, max: usize) -> Result<()> {
     match (1..=max).contains(&value) {
         true => Ok(()),
         false => Err(Error::input(format!("`{name}` is {value}, expected 1 to {max}"))),

@@ -10,6 +10,8 @@
 //!
 //! `val`, `valid` and `validation` are the same split, and `val2017` will do for `val`.
 
+#[cfg(feature = "train")]
+pub mod augment;
 mod coco;
 mod yaml;
 mod yolo;
