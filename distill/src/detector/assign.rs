@@ -80,7 +80,7 @@ impl Outputs {
         let side = |side: usize| softmax(&row[self.classes + side * self.bins..][..self.bins], 1.0);
         let sides = std::array::from_fn(side);
         let rect = std::array::from_fn(|side| {
-            let (centre, stride) = (if side % 2 == 0 { anchor.x } else { anchor.y }, f64::from(anchor.stride));
+            let (centre, stride) = (if side.is_multiple_of(2) { anchor.x } else { anchor.y }, f64::from(anchor.stride));
             f64::from(centre) + outward(side) * stride * sides[side].1
         });
         (sides, rect)

@@ -34,7 +34,7 @@ pub fn giou(a: Rect, b: Rect) -> (f64, Rect) {
     let overlaps = inner[0] < inner[2] && inner[1] < inner[3];
     // How an area changes with one of its sides: by the length of the side, outwards.
     let outward = |rect: Rect, side: usize| {
-        let length = if side % 2 == 0 { rect[3] - rect[1] } else { rect[2] - rect[0] };
+        let length = if side.is_multiple_of(2) { rect[3] - rect[1] } else { rect[2] - rect[0] };
         if side < 2 { -length } else { length }
     };
     let gradient = std::array::from_fn(|side| {

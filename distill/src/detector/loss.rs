@@ -296,7 +296,7 @@ impl Rows<'_> {
             let (sides, _) = self.outputs.decode(z, anchor);
             let of_bins = weight * self.objective.bins / 4.0;
             for (side, ((p, _), gradient)) in sides.iter().zip(gradient.chunks_exact_mut(*count)).enumerate() {
-                let centre = f64::from(if side % 2 == 0 { anchor.x } else { anchor.y });
+                let centre = f64::from(if side.is_multiple_of(2) { anchor.x } else { anchor.y });
                 let distance = outward(side) * (rect[side] - centre) / f64::from(anchor.stride);
                 lost.bins += weight * bins(p, distance, of_bins, gradient) / 4.0;
             }

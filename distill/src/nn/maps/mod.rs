@@ -176,8 +176,8 @@ mod tests {
                     let (covered, covering) = (window.covered(from, to), window.covering(from, to));
                     for tap in 0..kernel {
                         let inside = window.inside(from, to, tap);
-                        for position in 0..to {
-                            let has = covered[position].iter().find(|t| t.tap == tap);
+                        for (position, covered) in covered.iter().enumerate() {
+                            let has = covered.iter().find(|t| t.tap == tap);
                             assert_eq!(has.is_some(), inside.contains(&position), "{window:?} {from} {tap} {position}");
                             if let Some(Tap { at, .. }) = has {
                                 assert!(covering[*at].contains(&Tap { at: position, tap }));
