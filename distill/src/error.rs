@@ -88,3 +88,13 @@ impl From<candle_core::Error> for Error {
         Self::input(error.to_string())
     }
 }
+
+/// Refuses a number that is not from `min` to `max`, by its name.
+#[cfg(feature = "train")]
+pub(crate) fn within(name: &str, value: f64, min: f64, max: f64) -> Result<()> {
+    match (min..=max).contains(&value) {
+        true => Ok(()),
+        false if max == f64::INFINITY => Err(Error::input(format!("{name} is {value}, expected at least {min}"))),
+        false => Err(Error::input(format!("{name} is {value}, expected {min} to {max}"))),
+    }
+}

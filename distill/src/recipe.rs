@@ -38,7 +38,7 @@
 
 use crate::{
     data::text::{Kind, split::HeldOut},
-    error::{Error, Result},
+    error::{Error, Result, within},
     loss::Divergence,
 };
 use serde::{Deserialize, Serialize};
@@ -540,14 +540,6 @@ impl DivergenceRecipe {
                 false => Err(Error::input(format!("{key} has {x}, expected a number between 0 and 1"))),
             },
         }
-    }
-}
-
-fn within(key: &str, value: f64, min: f64, max: f64) -> Result<()> {
-    match (min..=max).contains(&value) {
-        true => Ok(()),
-        false if max == f64::INFINITY => Err(Error::input(format!("{key} is {value}, expected at least {min}"))),
-        false => Err(Error::input(format!("{key} is {value}, expected {min} to {max}"))),
     }
 }
 

@@ -21,9 +21,10 @@
 use super::anchors::Anchor;
 use super::assign::{Target, outward};
 use super::boxes::{Rect, giou};
-use super::pieces::{bins, bins_of_teacher, focal, sigmoid};
+use super::pieces::{bins, bins_of_teacher, focal};
 use super::student::Outputs;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, within};
+use crate::loss::vector::sigmoid;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -77,10 +78,6 @@ impl Objective {
     /// # Errors
     /// `Input` for a number that makes no sense.
     pub fn check(&self) -> Result<()> {
-        let within = |name: &str, value: f64, from: f64, to: f64| match (from..=to).contains(&value) {
-            true => Ok(()),
-            false => Err(Error::input(format!("`{name}` is {value}, expected {from} to {to}"))),
-        };
         for (name, weight) in [
             ("classes", self.classes),
             ("boxes", self.boxes),

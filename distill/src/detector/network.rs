@@ -9,7 +9,7 @@
 
 use super::config::Config;
 use crate::error::Result;
-use crate::nn::maps::{Curve, Window};
+use crate::nn::maps::{Activation, Window};
 
 /// The window of single pixels.
 pub(super) const POINT: Window = Window { kernel: 1, stride: 1 };
@@ -32,7 +32,7 @@ pub(super) struct Layer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
     /// A batch norm and this.
-    Norm(Curve),
+    Norm(Activation),
     /// A bias, of the last layer.
     Bias,
 }
@@ -49,12 +49,12 @@ pub(super) trait Build {
     fn add(&mut self, x: &Self::Map, y: &Self::Map) -> Result<Self::Map>;
 
     /// Twice the height and width.
-    fn double(&mut self, x: &Self::Map) -> Result<Self::Map>;
+    fn upsample(&mut self, x: &Self::Map) -> Result<Self::Map>;
 }
 
 /// From pictures to the outputs of each level, `config.outputs()` numbers for each cell.
 pub(super) fn network<B: Build>(config: &Config, build: &mut B, pictures: &B::Map) -> Result<Vec<B::Map>> {
-    let mut net = Net { build, curve: config.activation };
+    let mut net = Net { build, activation: config.activation };
 
     let stem = Window { kernel: 3, stride: 2 };
     let mut x = net.conv(&[pictures], "stem".into(), false, config.stem, stem)?;
@@ -76,7 +76,7 @@ pub(super) fn network<B: Build>(config: &Config, build: &mut B, pictures: &B::Ma
     }
     let last = levels.len() - 1;
     for i in (0..last).rev() {
-        let above = net.build.double(&levels[i + 1])?;
+        let above = net.build.upsample(&levels[i + 1])?;
         levels[i] = net.fuse([&levels[i], &above], &format!("neck.up{i}"), neck, kernel)?;
     }
     let down = Window { kernel, stride: 2 };
@@ -110,7 +110,7 @@ impl Config {
 
 struct Net<'a, B> {
     build: &'a mut B,
-    curve: Curve,
+    activation: Activation,
 }
 
 impl<B: Build> Net<'_, B> {
@@ -122,7 +122,7 @@ impl<B: Build> Net<'_, B> {
         outputs: usize,
         window: Window,
     ) -> Result<B::Map> {
-        self.build.conv(xs, Layer { name, depthwise, outputs, window, then: Then::Norm(self.curve) })
+        self.build.conv(xs, Layer { name, depthwise, outputs, window, then: Then::Norm(self.activation) })
     }
 
     /// A filter for each channel, then a product.

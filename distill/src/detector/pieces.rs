@@ -1,14 +1,6 @@
 //! The losses of single numbers and of single sides, with their gradients.
 
-use crate::loss::vector::{exp, ln};
-
-/// `σ(x)`
-#[inline(always)]
-pub fn sigmoid(x: f32) -> f32 {
-    let small = exp(-x.abs());
-    let inverse = 1.0 / (1.0 + small);
-    if x >= 0.0 { inverse } else { small * inverse }
-}
+use crate::loss::vector::{exp, ln, sigmoid};
 
 /// `ln(1 + eˣ)`
 #[inline(always)]

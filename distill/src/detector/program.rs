@@ -6,9 +6,9 @@
 use super::network::{Build, Layer, Then, network};
 use super::student::{Detector, moments_in};
 use crate::error::{Error, Result};
-use crate::nn::maps::{Curve, batch_norm::EPSILON, curve::SLOPE};
+use crate::nn::maps::{Activation, activation::SLOPE, batch_norm::EPSILON};
 use candle_core::{Device, Tensor};
-use pupil::nets::convnet::program::{Activation, Arithmetic, Axis, Op, Program, Sampling, Shape, Window};
+use pupil::nets::convnet::program::{Activation as Applied, Arithmetic, Axis, Op, Program, Sampling, Shape, Window};
 pub use pupil::nets::convnet::weights::Draft;
 use pupil::nets::convnet::weights::{Filter, Weights};
 use std::collections::BTreeMap;
@@ -118,8 +118,8 @@ impl Build for Write<'_> {
         let pads = [window.kernel / 2; 4];
         let window = Window { stride: [window.stride; 2], pads, ..Window::new([window.kernel; 2]) };
         let then = match then {
-            Then::Bias => Activation::None,
-            Then::Norm(curve) => activation(curve),
+            Then::Bias => Applied::None,
+            Then::Norm(activation) => applied(activation),
         };
         let groups = if depthwise { outputs } else { 1 };
         self.filters.insert(name.clone(), filter);
@@ -127,22 +127,21 @@ impl Build for Write<'_> {
     }
 
     fn add(&mut self, x: &Value, y: &Value) -> Result<Value> {
-        let sum = Op::Combine { x: x.number, y: y.number, with: Arithmetic::Add, then: Activation::None };
+        let sum = Op::Combine { x: x.number, y: y.number, with: Arithmetic::Add, then: Applied::None };
         Ok(self.push(sum, x.shape))
     }
 
-    fn double(&mut self, x: &Value) -> Result<Value> {
+    fn upsample(&mut self, x: &Value) -> Result<Value> {
         let shape = Shape::new(2 * x.shape.h, 2 * x.shape.w, x.shape.c);
         Ok(self.push(Op::Resize { x: x.number, size: [shape.h, shape.w], sampling: Sampling::Nearest }, shape))
     }
 }
 
-fn activation(curve: Curve) -> Activation {
-    match curve {
-        Curve::Linear => Activation::None,
-        Curve::Relu => Activation::Relu,
-        Curve::LeakyRelu => Activation::LeakyRelu(SLOPE),
-        Curve::HardSwish => Activation::HardSwish,
-        Curve::Silu => Activation::Silu,
+fn applied(activation: Activation) -> Applied {
+    match activation {
+        Activation::Relu => Applied::Relu,
+        Activation::LeakyRelu => Applied::LeakyRelu(SLOPE),
+        Activation::HardSwish => Applied::HardSwish,
+        Activation::Silu => Applied::Silu,
     }
 }

@@ -6,7 +6,7 @@ use super::network::{Build, Layer, POINT, Then, network};
 use crate::error::{Error, Result};
 use crate::nn::linear::{add_linear, linear};
 use crate::nn::maps::batch_norm::{Moments, batch_norm};
-use crate::nn::maps::{Maps, dense::dense, depthwise::depthwise, double::double};
+use crate::nn::maps::{Maps, dense::dense, depthwise::depthwise, upsample::upsample};
 use crate::student::normal;
 use candle_core::{Device, Tensor, Var};
 use rand::SeedableRng;
@@ -223,7 +223,7 @@ impl Build for Init {
         Ok(*x)
     }
 
-    fn double(&mut self, x: &usize) -> Result<usize> {
+    fn upsample(&mut self, x: &usize) -> Result<usize> {
         Ok(*x)
     }
 }
@@ -275,16 +275,16 @@ impl Build for Forward<'_> {
     fn conv(&mut self, xs: &[&Self::Map], layer: Layer) -> Result<Self::Map> {
         let x = self.convolve(xs, &layer)?;
         let (name, maps) = (&layer.name, xs[0].1.through(layer.window));
-        let curve = match layer.then {
+        let activation = match layer.then {
             Then::Bias => return Ok((x.broadcast_add(self.variable(name, "bias"))?, maps)),
-            Then::Norm(curve) => curve,
+            Then::Norm(activation) => activation,
         };
         let moments = match self.training {
             true => Arc::new(Moments::of(&x)?),
             false => self.student.running[name].clone(),
         };
         let (weight, bias) = (self.variable(name, "norm.weight"), self.variable(name, "norm.bias"));
-        let x = batch_norm(&x, weight, bias, &moments, curve)?;
+        let x = batch_norm(&x, weight, bias, &moments, activation)?;
         if self.training {
             self.seen.push((layer.name, Arc::unwrap_or_clone(moments)));
         }
@@ -295,7 +295,7 @@ impl Build for Forward<'_> {
         Ok(((&x.0 + &y.0)?, x.1))
     }
 
-    fn double(&mut self, x: &Self::Map) -> Result<Self::Map> {
-        Ok((double(&x.0, x.1)?, x.1.doubled()))
+    fn upsample(&mut self, x: &Self::Map) -> Result<Self::Map> {
+        Ok((upsample(&x.0, x.1)?, x.1.doubled()))
     }
 }

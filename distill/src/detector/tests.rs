@@ -51,8 +51,10 @@ fn sizes_span_what_devices_want() {
 /// Weights and moments as they might be after a training, with four levels or three, and each activation.
 #[test]
 fn files_compute_what_the_student_does() {
-    use crate::nn::maps::Curve;
-    for (activation, levels) in [(Curve::HardSwish, 3), (Curve::Relu, 4), (Curve::LeakyRelu, 3), (Curve::Silu, 4)] {
+    use crate::nn::maps::Activation;
+    for (activation, levels) in
+        [(Activation::HardSwish, 3), (Activation::Relu, 4), (Activation::LeakyRelu, 3), (Activation::Silu, 4)]
+    {
         let config = Config { activation, levels, height: 64, width: 128, ..small() };
         let mut student = Detector::new(config, 3, &Device::Cpu).unwrap();
         set(&student, "norm.weight", 1.0);
@@ -121,7 +123,7 @@ fn pictures_of_other_sizes_are_refused() {
 /// Every gradient of a whole step against central differences, for some numbers of each variable.
 #[test]
 fn gradients_of_the_whole_network() {
-    let config = Config { activation: crate::nn::maps::Curve::Silu, ..small() };
+    let config = Config { activation: crate::nn::maps::Activation::Silu, ..small() };
     let mut student = Detector::new(config, 3, &Device::Cpu).unwrap();
     let pictures = pictures(3, [64, 32]);
     set(&student, "out.weight", 0.5);

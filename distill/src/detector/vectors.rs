@@ -7,7 +7,7 @@ use super::*;
 use crate::data::detect::Truth;
 use crate::nn::check::{close, list, weighted};
 use crate::nn::maps::batch_norm::{Moments, batch_norm};
-use crate::nn::maps::{Curve, Maps, Window, dense::dense, depthwise::depthwise, double::double};
+use crate::nn::maps::{Activation, Maps, Window, dense::dense, depthwise::depthwise, upsample::upsample};
 use candle_core::{Device, Var};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn vectors() -> Vectors {
 /// Convolutions and batch norms one after the other.
 #[derive(Deserialize)]
 struct Chain {
-    curve: Curve,
+    activation: Activation,
     kernel: usize,
     stride: usize,
     n: usize,
@@ -52,8 +52,8 @@ fn variable(numbers: &[f32], columns: usize) -> Var {
 #[test]
 fn chains_of_operations() {
     for chain in vectors().chains {
-        let Chain { curve, kernel, stride, n, height, width, inputs, channels, .. } = chain;
-        let what = format!("{curve:?} {kernel} {stride}");
+        let Chain { activation, kernel, stride, n, height, width, inputs, channels, .. } = chain;
+        let what = format!("{activation:?} {kernel} {stride}");
         let (x, deep) = (variable(&chain.x, inputs), variable(&chain.depth, channels));
         let filters = variable(&chain.dense, 9 * inputs);
         let norms = chain.norms.each_ref().map(|numbers| Var::new(&numbers[..], &Device::Cpu).unwrap());
@@ -62,13 +62,13 @@ fn chains_of_operations() {
         let mut norm = |y: &candle_core::Tensor, which: usize| {
             let moments = Arc::new(Moments::of(y).unwrap());
             running[which].follow(&moments, 0.1);
-            batch_norm(y, &norms[2 * which], &norms[2 * which + 1], &moments, curve).unwrap()
+            batch_norm(y, &norms[2 * which], &norms[2 * which + 1], &moments, activation).unwrap()
         };
         let (down, window) = (Window { kernel: 3, stride: 2 }, Window { kernel, stride });
         let y = norm(&dense(&x, &filters, maps, down).unwrap(), 0);
         let maps = maps.through(down);
         let y = norm(&depthwise(&y, &deep, maps, window).unwrap(), 1);
-        let y = double(&y, maps.through(window)).unwrap();
+        let y = upsample(&y, maps.through(window)).unwrap();
         close(&what, &list(&y), &chain.out, 2e-5);
         let gradients = weighted(&y).backward().unwrap();
         let of = |variable: &Var| list(gradients.get(variable).unwrap());

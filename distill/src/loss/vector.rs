@@ -56,6 +56,14 @@ pub fn ln(x: f32) -> f32 {
     if x.is_nan() { x } else { n * std::f32::consts::LN_2 + 2.0 * (s + s * s2 * series) }
 }
 
+/// `1 / (1 + e⁻ˣ)`
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    let small = exp(-x.abs());
+    let inverse = 1.0 / (1.0 + small);
+    if x >= 0.0 { inverse } else { small * inverse }
+}
+
 /// The largest number; NaN are passed over.
 #[inline(always)]
 pub fn maximum(row: &[Group]) -> f32 {

@@ -1,7 +1,7 @@
 //! What feed-forward layers do between their products.
 
-use super::{Dropout, dropout, fill_rows, fused, numbers, tensor, with_numbers};
-use crate::loss::vector::exp;
+use super::{Dropout, dropout, each_variant, fill_rows, fused, numbers, tensor, with_numbers};
+use crate::loss::vector::sigmoid;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -51,13 +51,6 @@ impl Activation {
 /// √(2/π)
 const GELU: f32 = 0.797_884_6;
 const CUBE: f32 = 0.044_715;
-
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    let small = exp(-x.abs());
-    let inverse = 1.0 / (1.0 + small);
-    if x >= 0.0 { inverse } else { small * inverse }
-}
 
 /// The activation of rows, `[n, inputs × width]` to `[n, width]`, some of which are dropped.
 ///
@@ -153,26 +146,6 @@ impl Gate {
     }
 }
 
-/// Runs `$body` with `$activation` a constant, so that each gets loops of its own.
-macro_rules! each_activation {
-    ($value:expr, $activation:ident => $body:expr) => {
-        match $value {
-            Activation::Relu => {
-                let $activation = Activation::Relu;
-                $body
-            }
-            Activation::SwiGlu => {
-                let $activation = Activation::SwiGlu;
-                $body
-            }
-            Activation::GatedGelu => {
-                let $activation = Activation::GatedGelu;
-                $body
-            }
-        }
-    };
-}
-
 impl CustomOp1 for Gate {
     fn name(&self) -> &'static str {
         "gate"
@@ -183,12 +156,12 @@ impl CustomOp1 for Gate {
         let width = inputs / self.activation.inputs();
         let x = numbers(x, layout)?;
         let mut out = vec![0.0; n * width];
-        each_activation!(self.activation, activation => {
+        each_variant!(Activation::{Relu, SwiGlu, GatedGelu}, self.activation, ACTIVATION => {
             fill_rows(
                 &mut out,
                 width,
                 #[inline(always)]
-                |first, out| self.forward(activation, x, first, out, width),
+                |first, out| self.forward(ACTIVATION, x, first, out, width),
             );
         });
         Ok((CpuStorage::F32(out), Shape::from((n, width))))
@@ -199,12 +172,12 @@ impl CustomOp1 for Gate {
         let width = inputs / self.activation.inputs();
         let of_x = with_numbers([x, gradient], |[x, gradient]| {
             let mut of_x = vec![0.0; n * inputs];
-            each_activation!(self.activation, activation => {
+            each_variant!(Activation::{Relu, SwiGlu, GatedGelu}, self.activation, ACTIVATION => {
                 fill_rows(
                     &mut of_x,
                     inputs,
                     #[inline(always)]
-                    |first, of_x| self.backward(activation, x, gradient, first, of_x, width),
+                    |first, of_x| self.backward(ACTIVATION, x, gradient, first, of_x, width),
                 );
             });
             of_x

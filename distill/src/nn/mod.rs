@@ -75,6 +75,19 @@ fn fill_rows(out: &mut [f32], width: usize, fill: impl Fn(usize, &mut [f32]) + S
     });
 }
 
+/// Runs `$body` with `$constant` being the variant of `$value`, so that each variant gets loops of its own.
+macro_rules! each_variant {
+    ($type:ident::{$($variant:ident),*}, $value:expr, $constant:ident => $body:expr) => {
+        match $value {
+            $($type::$variant => {
+                const $constant: $type = $type::$variant;
+                $body
+            })*
+        }
+    };
+}
+use each_variant;
+
 /// A tensor of f32 on the CPU.
 fn tensor(numbers: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(numbers, like.shape(), like.device())

@@ -11,7 +11,7 @@ mod weights;
 pub use decoder::Decoder;
 pub use encdec::EncoderDecoder;
 pub use types::Types;
-pub(crate) use weights::{normal, within};
+pub(crate) use weights::normal;
 
 use crate::{batch::Batch, error::Result, nn::Dropout};
 use candle_core::{Tensor, Var};

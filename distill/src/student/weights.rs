@@ -130,7 +130,7 @@ pub(super) fn renamed(name: &str, prefix: &str, layers: &[usize]) -> Option<Stri
 }
 
 /// Refuses a dimension that is 0 or beyond `max`.
-pub(crate) fn within(name: &str, value: usize, max: usize) -> Result<()> {
+pub(super) fn within(name: &str, value: usize, max: usize) -> Result<()> {
     match (1..=max).contains(&value) {
         true => Ok(()),
         false => Err(Error::input(format!("`{name}` is {value}, expected 1 to {max}"))),

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 torch.manual_seed(7)
 torch.set_default_dtype(torch.float64)
 
-CURVES = {
+ACTIVATIONS = {
     "relu": F.relu,
     "leaky-relu": lambda x: F.leaky_relu(x, 0.1),
     "hard-swish": F.hardswish,
@@ -43,10 +43,10 @@ def short(x):
     return {key: short(y) for key, y in x.items()} if isinstance(x, dict) else x
 
 
-def chain(curve, kernel, stride):
+def chain(activation, kernel, stride):
     """Dense 3x3 of stride 2, norm, depthwise, norm, twice the size."""
     n, height, width, inputs, channels = 2, 7, 6, 3, 5
-    act = CURVES[curve]
+    act = ACTIVATIONS[activation]
     x = draw(n, inputs, height, width).requires_grad_()
     dense = draw(channels, inputs, 3, 3, spread=0.5).requires_grad_()
     depth = draw(channels, 1, kernel, kernel, spread=0.5).requires_grad_()
@@ -63,7 +63,7 @@ def chain(curve, kernel, stride):
     order = lambda t: t.permute(0, 2, 3, 1)
     deep = lambda t: t[:, 0].permute(1, 2, 0)
     return short(dict(
-        curve=curve, kernel=kernel, stride=stride, n=n, height=height, width=width, inputs=inputs, channels=channels,
+        activation=activation, kernel=kernel, stride=stride, n=n, height=height, width=width, inputs=inputs, channels=channels,
         x=rows(x), dense=order(dense), depth=deep(depth), norms=norms, out=y, of_x=rows(x.grad),
         of_dense=order(dense.grad), of_depth=deep(depth.grad), of_norms=[t.grad for t in norms], running=running))
 

@@ -2,7 +2,7 @@
 //! the same changes.
 
 use super::Truth;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, within};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -49,10 +49,6 @@ impl Augment {
     /// # Errors
     /// `Input` for a number that makes no sense.
     pub fn check(&self) -> Result<()> {
-        let within = |name: &str, value: f64, from: f64, to: f64| match (from..=to).contains(&value) {
-            true => Ok(()),
-            false => Err(Error::input(format!("`{name}` is {value}, expected {from} to {to}"))),
-        };
         within("flip", self.flip, 0.0, 1.0)?;
         within("scale", self.scale[0], 0.05, 20.0)?;
         within("scale", self.scale[1], self.scale[0], 20.0)?;

@@ -4,9 +4,8 @@
 //! batch, and gradients go through them; afterwards they are running means of those, and the whole norm becomes part of
 //! the convolution before it.
 
-use super::super::{TASK, fill_rows, fused, numbers, tensor, with_numbers};
-use super::Curve;
-use super::curve::each_curve;
+use super::super::{TASK, each_variant, fill_rows, fused, numbers, tensor, with_numbers};
+use super::Activation;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -117,12 +116,18 @@ fn task_moments(x: &[f32], mean: &mut [f32], squares: &mut [f32]) {
     }
 }
 
-/// `curve(weight · (x − mean) / √(variance + ε) + bias)` for `x` of `[rows, channels]`. If the moments are [those of the
+/// `activation(weight · (x − mean) / √(variance + ε) + bias)` for `x` of `[rows, channels]`. If the moments are [those of the
 /// rows](Moments::of), gradients go through them; otherwise (`rows` is 0) they are constants.
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, moments: &Arc<Moments>, curve: Curve) -> Result<Tensor> {
+pub fn batch_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    moments: &Arc<Moments>,
+    activation: Activation,
+) -> Result<Tensor> {
     let (rows, channels) = x.dims2()?;
     if [weight.dims1()?, bias.dims1()?, moments.mean.len(), moments.variance.len()] != [channels; 4] {
         let (weight, bias) = (weight.shape(), bias.shape());
@@ -132,12 +137,12 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, moments: &Arc<Mome
         bail!("moments of {} rows for {rows}", moments.rows);
     }
     match fused(&[x, weight, bias]) {
-        true => x.contiguous()?.apply_op3(weight, bias, Norm { moments: moments.clone(), curve }),
-        false => composed(x, weight, bias, moments, curve),
+        true => x.contiguous()?.apply_op3(weight, bias, Norm { moments: moments.clone(), activation }),
+        false => composed(x, weight, bias, moments, activation),
     }
 }
 
-fn composed(x: &Tensor, weight: &Tensor, bias: &Tensor, moments: &Moments, curve: Curve) -> Result<Tensor> {
+fn composed(x: &Tensor, weight: &Tensor, bias: &Tensor, moments: &Moments, activation: Activation) -> Result<Tensor> {
     let (centred, variance) = match moments.rows {
         0 => {
             let constant = |x: &[f32], like: &Tensor| Tensor::new(x, like.device())?.to_dtype(like.dtype());
@@ -150,12 +155,12 @@ fn composed(x: &Tensor, weight: &Tensor, bias: &Tensor, moments: &Moments, curve
         }
     };
     let scaled = centred.broadcast_mul(&(variance + f64::from(EPSILON))?.sqrt()?.recip()?)?;
-    curve.composed(&scaled.broadcast_mul(weight)?.broadcast_add(bias)?)
+    activation.composed(&scaled.broadcast_mul(weight)?.broadcast_add(bias)?)
 }
 
 struct Norm {
     moments: Arc<Moments>,
-    curve: Curve,
+    activation: Activation,
 }
 
 /// What the norm multiplies with, and adds after that.
@@ -174,25 +179,25 @@ impl Norm {
 }
 
 #[inline(always)]
-fn forward(curve: Curve, x: &[f32], line: &Line, out: &mut [f32]) {
+fn forward(activation: Activation, x: &[f32], line: &Line, out: &mut [f32]) {
     let channels = line.factor.len();
     let (factor, offset) = (&line.factor[..channels], &line.offset[..channels]);
     for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
         for i in 0..channels {
-            out[i] = curve.at(x[i] * factor[i] + offset[i]).0;
+            out[i] = activation.at(x[i] * factor[i] + offset[i]).0;
         }
     }
 }
 
-/// Of each channel, over some rows: `Σ g` and `Σ g (x − μ)`, g being the gradient before the curve.
+/// Of each channel, over some rows: `Σ g` and `Σ g (x − μ)`, g being the gradient before the activation.
 #[inline(always)]
-fn sums(curve: Curve, x: &[f32], gradient: &[f32], line: &Line, mean: &[f32]) -> [Vec<f32>; 2] {
+fn sums(activation: Activation, x: &[f32], gradient: &[f32], line: &Line, mean: &[f32]) -> [Vec<f32>; 2] {
     let channels = line.factor.len();
     let (factor, offset, mean) = (&line.factor[..channels], &line.offset[..channels], &mean[..channels]);
     let (mut plain, mut along) = (vec![0.0; channels], vec![0.0; channels]);
     for (x, gradient) in x.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
         for i in 0..channels {
-            let g = gradient[i] * curve.at(x[i] * factor[i] + offset[i]).1;
+            let g = gradient[i] * activation.at(x[i] * factor[i] + offset[i]).1;
             plain[i] += g;
             along[i] += g * (x[i] - mean[i]);
         }
@@ -203,7 +208,7 @@ fn sums(curve: Curve, x: &[f32], gradient: &[f32], line: &Line, mean: &[f32]) ->
 /// The gradient of the rows: `factor · (g − plain − along · (x − μ))`.
 #[inline(always)]
 fn backward(
-    curve: Curve,
+    activation: Activation,
     [x, gradient]: [&[f32]; 2],
     line: &Line,
     mean: &[f32],
@@ -216,7 +221,7 @@ fn backward(
     let rows = x.chunks_exact(channels).zip(gradient.chunks_exact(channels));
     for (out, (x, gradient)) in out.chunks_exact_mut(channels).zip(rows) {
         for i in 0..channels {
-            let g = gradient[i] * curve.at(x[i] * factor[i] + offset[i]).1;
+            let g = gradient[i] * activation.at(x[i] * factor[i] + offset[i]).1;
             out[i] = factor[i] * (g - plain[i] - along[i] * (x[i] - mean[i]));
         }
     }
@@ -240,16 +245,16 @@ impl CustomOp3 for Norm {
         let (x, weight, bias) = (numbers(x, x_layout)?, numbers(weight, weight_layout)?, numbers(bias, bias_layout)?);
         let line = self.line(&self.moments.inverses(), weight, bias);
         let mut out = vec![0.0; x.len()];
-        each_curve!(self.curve, CURVE => fill_rows(
+        each_variant!(Activation::{Relu, LeakyRelu, HardSwish, Silu}, self.activation, ACTIVATION => fill_rows(
             &mut out,
             channels,
             #[inline(always)]
-            |first, out| forward(CURVE, &x[first * channels..], &line, out),
+            |first, out| forward(ACTIVATION, &x[first * channels..], &line, out),
         ));
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 
-    /// With g the gradient before the curve, x̂ the normalised number and s the factor: `∂β = Σ g`, `∂γ = Σ g x̂`, and
+    /// With g the gradient before the activation, x̂ the normalised number and s the factor: `∂β = Σ g`, `∂γ = Σ g x̂`, and
     /// `∂x = s (g − mean(g) − x̂ mean(g x̂))`, of which only `s g` is left where the moments are constants.
     fn bwd(
         &self,
@@ -264,11 +269,11 @@ impl CustomOp3 for Norm {
             let (mean, inverses) = (&self.moments.mean, self.moments.inverses());
             let line = self.line(&inverses, weight, bias);
             let task = (TASK / channels).max(1) * channels;
-            let parts: Vec<[Vec<f32>; 2]> = each_curve!(self.curve, CURVE => {
+            let parts: Vec<[Vec<f32>; 2]> = each_variant!(Activation::{Relu, LeakyRelu, HardSwish, Silu}, self.activation, ACTIVATION => {
                 let sums = |(x, gradient): (&[f32], &[f32])| {
                     pulp::Arch::new().dispatch(
                         #[inline(always)]
-                        || sums(CURVE, x, gradient, &line, mean),
+                        || sums(ACTIVATION, x, gradient, &line, mean),
                     )
                 };
                 x.par_chunks(task).zip(gradient.par_chunks(task)).map(sums).collect()
@@ -284,12 +289,12 @@ impl CustomOp3 for Norm {
                 along.iter().zip(&inverses).map(|(sum, inverse)| sum * inverse * inverse * share).collect(),
             ];
             let mut of_x = vec![0.0; x.len()];
-            each_curve!(self.curve, CURVE => {
+            each_variant!(Activation::{Relu, LeakyRelu, HardSwish, Silu}, self.activation, ACTIVATION => {
                 let tasks = of_x.par_chunks_mut(task).zip(x.par_chunks(task)).zip(gradient.par_chunks(task));
                 tasks.for_each(|((of_x, x), gradient)| {
                     pulp::Arch::new().dispatch(
                         #[inline(always)]
-                        || backward(CURVE, [x, gradient], &line, mean, &means, of_x),
+                        || backward(ACTIVATION, [x, gradient], &line, mean, &means, of_x),
                     );
                 });
             });
@@ -306,7 +311,8 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
-    const CURVES: [Curve; 5] = [Curve::Linear, Curve::Relu, Curve::LeakyRelu, Curve::HardSwish, Curve::Silu];
+    const ACTIVATIONS: [Activation; 4] =
+        [Activation::Relu, Activation::LeakyRelu, Activation::HardSwish, Activation::Silu];
 
     fn of_batch(t: &[Tensor]) -> Arc<Moments> {
         Arc::new(Moments::of(&t[0].to_dtype(candle_core::DType::F32).unwrap()).unwrap())
@@ -314,11 +320,11 @@ mod tests {
 
     #[test]
     fn gradients_through_the_moments() {
-        for curve in CURVES {
+        for activation in ACTIVATIONS {
             check(
                 Case::new(&[&[9, 5], &[5], &[5]]),
-                |t| batch_norm(&t[0], &t[1], &t[2], &of_batch(t), curve),
-                |t| composed(&t[0], &t[1], &t[2], &of_batch(t), curve),
+                |t| batch_norm(&t[0], &t[1], &t[2], &of_batch(t), activation),
+                |t| composed(&t[0], &t[1], &t[2], &of_batch(t), activation),
             );
         }
     }
@@ -326,11 +332,11 @@ mod tests {
     #[test]
     fn gradients_past_the_moments() {
         let moments = Arc::new(Moments { mean: vec![0.3, -0.2, 0.1], variance: vec![0.5, 2.0, 1.0], rows: 0 });
-        for curve in CURVES {
+        for activation in ACTIVATIONS {
             check(
                 Case::new(&[&[7, 3], &[3], &[3]]),
-                |t| batch_norm(&t[0], &t[1], &t[2], &moments, curve),
-                |t| composed(&t[0], &t[1], &t[2], &moments, curve),
+                |t| batch_norm(&t[0], &t[1], &t[2], &moments, activation),
+                |t| composed(&t[0], &t[1], &t[2], &moments, activation),
             );
         }
     }
@@ -364,7 +370,7 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let x = Tensor::zeros((4, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
         let three = x.narrow(0, 0, 1).unwrap().squeeze(0).unwrap();
-        let with = |moments: Moments| batch_norm(&x, &three, &three, &Arc::new(moments), Curve::Relu);
+        let with = |moments: Moments| batch_norm(&x, &three, &three, &Arc::new(moments), Activation::Relu);
         assert!(with(Moments::standard(3)).is_ok());
         assert!(with(Moments::standard(2)).is_err());
         assert!(with(Moments { rows: 5, ..Moments::standard(3) }).is_err());

@@ -31,7 +31,7 @@ struct Dense {
 
 impl Dense {
     /// What the windows see, `[positions, kernel · kernel · inputs]`.
-    fn seen(&self, x: &[f32], inputs: usize) -> Vec<f32> {
+    fn im2col(&self, x: &[f32], inputs: usize) -> Vec<f32> {
         let Self { maps, window } = *self;
         let (to, width) = (maps.through(window), window.taps() * inputs);
         let vertical = window.covered(maps.height, to.height);
@@ -53,7 +53,7 @@ impl Dense {
     }
 
     /// The reverse: what each pixel is given by the windows that see it.
-    fn given(&self, seen: &[f32], inputs: usize) -> Vec<f32> {
+    fn col2im(&self, seen: &[f32], inputs: usize) -> Vec<f32> {
         let Self { maps, window } = *self;
         let (to, width) = (maps.through(window), window.taps() * inputs);
         let vertical = window.covering(maps.height, to.height);
@@ -88,7 +88,7 @@ impl CustomOp2 for Dense {
     ) -> Result<(CpuStorage, Shape)> {
         let (inputs, (outputs, width)) = (x_layout.shape().dims2()?.1, weight_layout.shape().dims2()?);
         let rows = self.maps.through(self.window).rows();
-        let (seen, weight) = (self.seen(numbers(x, x_layout)?, inputs), numbers(weight, weight_layout)?);
+        let (seen, weight) = (self.im2col(numbers(x, x_layout)?, inputs), numbers(weight, weight_layout)?);
         let (seen, weight) = (Matrix::new(&seen, [rows, width], width), Matrix::new(weight, [outputs, width], width));
         let mut out = vec![0.0; rows * outputs];
         multiply(&mut out, outputs, false, 1.0, seen, weight.transposed());
@@ -108,7 +108,7 @@ impl CustomOp2 for Dense {
         let wanted = x.is_variable() || x.track_op();
         let (of_x, of_weight) = with_numbers([x, weight, gradient], |[x, weight, gradient]| {
             let gradient = Matrix::new(gradient, [rows, outputs], outputs);
-            let mut seen = self.seen(x, inputs);
+            let mut seen = self.im2col(x, inputs);
             let mut of_weight = vec![0.0; outputs * width];
             multiply(
                 &mut of_weight,
@@ -120,7 +120,7 @@ impl CustomOp2 for Dense {
             );
             let of_x = wanted.then(|| {
                 multiply(&mut seen, width, false, 1.0, gradient, Matrix::new(weight, [outputs, width], width));
-                self.given(&seen, inputs)
+                self.col2im(&seen, inputs)
             });
             (of_x, of_weight)
         })?;

@@ -5,20 +5,20 @@
 //! | [`depthwise`] | a filter for each channel |
 //! | [`dense`] | filters over all channels; those of one pixel are [products](super::linear) |
 //! | [`batch_norm`] | norms by the statistics of a batch or by those of many, with what is applied to the result |
-//! | [`curve`] | activations |
-//! | [`mod@double`] | twice the height and width |
+//! | [`activation`] | activations |
+//! | [`mod@upsample`] | twice the height and width |
 //!
 //! A batch of n maps is a matrix `[n · height · width, channels]` with a row for each pixel, map by map and row by row: the
 //! order in which the runtime keeps its maps. A convolution of single pixels is then a product with a matrix, and all other
 //! operations run over channels that lie side by side.
 
+pub mod activation;
 pub mod batch_norm;
-pub mod curve;
 pub mod dense;
 pub mod depthwise;
-pub mod double;
+pub mod upsample;
 
-pub use curve::Curve;
+pub use activation::Activation;
 
 use candle_core::{Result, Tensor, bail};
 

@@ -1,15 +1,13 @@
 //! Activations of convolutional students: those that the runtime applies within a convolution.
 
-use crate::loss::vector::exp;
+use crate::loss::vector::sigmoid;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// What is applied to each number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Curve {
-    /// `x`
-    Linear,
+pub enum Activation {
     /// `max(x, 0)`
     Relu,
     /// `x` where positive, else `x / 10`.
@@ -23,12 +21,11 @@ pub enum Curve {
 /// Below 0, of the leaky ReLU.
 pub const SLOPE: f32 = 0.1;
 
-impl Curve {
+impl Activation {
     /// The value and its derivative.
     #[inline(always)]
     pub(super) fn at(self, x: f32) -> (f32, f32) {
         match self {
-            Self::Linear => (x, 1.0),
             Self::Relu => (if x > 0.0 { x } else { 0.0 }, if x > 0.0 { 1.0 } else { 0.0 }),
             Self::LeakyRelu => (if x > 0.0 { x } else { SLOPE * x }, if x > 0.0 { 1.0 } else { SLOPE }),
             Self::HardSwish => {
@@ -37,9 +34,7 @@ impl Curve {
                 (x * gate, gate + rising)
             }
             Self::Silu => {
-                let small = exp(-x.abs());
-                let inverse = 1.0 / (1.0 + small);
-                let sigmoid = if x >= 0.0 { inverse } else { small * inverse };
+                let sigmoid = sigmoid(x);
                 (x * sigmoid, sigmoid * (1.0 + x * (1.0 - sigmoid)))
             }
         }
@@ -48,7 +43,6 @@ impl Curve {
     /// Out of candle's operations.
     pub(super) fn composed(self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Linear => Ok(x.clone()),
             Self::Relu => x.relu(),
             Self::LeakyRelu => x.relu()? - (x.neg()?.relu()? * f64::from(SLOPE))?,
             Self::HardSwish => x * ((x / 6.0)? + 0.5)?.clamp(0.0, 1.0)?,
@@ -56,33 +50,3 @@ impl Curve {
         }
     }
 }
-
-/// Runs `$body` with `$curve` a constant, so that each gets loops of its own.
-macro_rules! each_curve {
-    ($value:expr, $curve:ident => $body:expr) => {
-        match $value {
-            Curve::Linear => {
-                const $curve: Curve = Curve::Linear;
-                $body
-            }
-            Curve::Relu => {
-                const $curve: Curve = Curve::Relu;
-                $body
-            }
-            Curve::LeakyRelu => {
-                const $curve: Curve = Curve::LeakyRelu;
-                $body
-            }
-            Curve::HardSwish => {
-                const $curve: Curve = Curve::HardSwish;
-                $body
-            }
-            Curve::Silu => {
-                const $curve: Curve = Curve::Silu;
-                $body
-            }
-        }
-    };
-}
-
-pub(super) use each_curve;

@@ -1,4 +1,4 @@
-//! Twice the height and width, each pixel four times.
+//! Nearest upsampling: twice the height and width, each pixel four times.
 
 use super::super::{TASK, fused, numbers, tensor, with_numbers};
 use super::Maps;
@@ -9,10 +9,10 @@ use rayon::prelude::*;
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn double(x: &Tensor, maps: Maps) -> Result<Tensor> {
+pub fn upsample(x: &Tensor, maps: Maps) -> Result<Tensor> {
     let channels = maps.channels(x)?;
     match fused(&[x]) {
-        true => x.contiguous()?.apply_op1(Double { maps }),
+        true => x.contiguous()?.apply_op1(Upsample { maps }),
         false => {
             let Maps { n, height, width } = maps;
             let x = x.reshape((n * height, 1, width, 1, channels))?;
@@ -21,13 +21,13 @@ pub fn double(x: &Tensor, maps: Maps) -> Result<Tensor> {
     }
 }
 
-struct Double {
+struct Upsample {
     maps: Maps,
 }
 
-impl CustomOp1 for Double {
+impl CustomOp1 for Upsample {
     fn name(&self) -> &'static str {
-        "double"
+        "upsample"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -76,6 +76,6 @@ mod tests {
             let x = t[0].reshape((6, 1, 2, 1, 3))?;
             x.broadcast_as((6, 2, 2, 2, 3))?.reshape((48, 3))
         };
-        check(Case::new(&[&[12, 3]]), |t| double(&t[0], maps), composed);
+        check(Case::new(&[&[12, 3]]), |t| upsample(&t[0], maps), composed);
     }
 }
