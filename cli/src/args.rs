@@ -286,6 +286,7 @@ pub struct DetectArgs {
 }
 
 /// Width and height in pixels.
+#[cfg(feature = "detect")]
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
     /// Pixels from left to right.
@@ -751,6 +752,7 @@ pub fn tokens(text: &str) -> Result<usize, String> {
     number(text, 1, 1 << 20)
 }
 
+#[cfg(feature = "detect")]
 fn fraction(text: &str) -> Result<f32, String> {
     match text.parse() {
         Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
@@ -758,6 +760,7 @@ fn fraction(text: &str) -> Result<f32, String> {
     }
 }
 
+#[cfg(feature = "detect")]
 fn size(text: &str) -> Result<Size, String> {
     let sides = text.split_once(['x', 'X', '×']);
     let sides = sides.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
@@ -767,6 +770,7 @@ fn size(text: &str) -> Result<Size, String> {
     }
 }
 
+#[cfg(feature = "eval")]
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((a, b)) if !a.trim().is_empty() && !b.trim().is_empty() => Ok((a.trim().into(), b.trim().into())),

@@ -15,6 +15,7 @@ pub enum Failure {
     /// Ctrl-C.
     Interrupted,
     /// Some of the work could not be done, and was reported; the rest is done.
+    #[cfg(feature = "detect")]
     Partly,
 }
 

@@ -1,7 +1,9 @@
 //! What comes in on stdin.
 
 use crate::failure::{Failure, Outcome};
-use std::io::{self, BufRead, Read};
+#[cfg(feature = "chat")]
+use std::io::BufRead;
+use std::io::{self, Read};
 
 /// All of stdin.
 pub fn all() -> Outcome<String> {
@@ -11,6 +13,7 @@ pub fn all() -> Outcome<String> {
 }
 
 /// The next line of stdin without its end, if there is one.
+#[cfg(feature = "chat")]
 pub fn line() -> Outcome<Option<String>> {
     let mut bytes = Vec::new();
     if io::stdin().lock().read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
@@ -22,6 +25,7 @@ pub fn line() -> Outcome<Option<String>> {
 }
 
 /// `text` without the line end that it may close with.
+#[cfg(feature = "chat")]
 pub fn without_end(text: &str) -> &str {
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text)

@@ -4,9 +4,6 @@
 //! to stderr, in one line that starts with `pupil:`, and the exit code is then 1; or 2, with a line for each of them, if
 //! only some of many pictures were bad.
 
-// Builds with few verbs use little of what verbs share; the linker drops the rest. `distill` brings all of them.
-#![cfg_attr(not(feature = "distill"), allow(dead_code))]
-
 mod args;
 mod bench;
 #[cfg(feature = "translate")]
@@ -55,6 +52,7 @@ fn main() -> ExitCode {
             eprintln!("pupil: {message}");
             ExitCode::FAILURE
         }
+        #[cfg(feature = "detect")]
         Err(Failure::Partly) => ExitCode::from(2),
         Err(Failure::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
     }

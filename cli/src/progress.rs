@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A bar over `files`; for a single one there is nothing to see.
+#[cfg(feature = "detect")]
 pub fn bar(files: usize) -> ProgressBar {
     let target = if files > 1 { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(files as u64), target);
@@ -18,6 +19,7 @@ pub fn parts() -> ProgressBar {
 }
 
 /// A bar over the bytes of a file; if there are none, because their number is not known, there is nothing to see.
+#[cfg(feature = "translate")]
 pub fn bytes(len: u64) -> ProgressBar {
     let target = if len > 0 { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(len), target);

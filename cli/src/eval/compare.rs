@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// A column of the table: its heading, the key of the score, and its digits after the point.
@@ -83,7 +83,7 @@ fn translations(args: &EvalCompareArgs) -> Outcome<Rows> {
 }
 
 fn rows(args: &EvalCompareArgs, mut measure: impl FnMut(&Path) -> Outcome<Value>) -> Outcome<Rows> {
-    let row = |model: &std::path::PathBuf| {
+    let row = |model: &PathBuf| {
         let mut scores = measure(model)?;
         scores["megabytes"] = json!(fs::metadata(model)?.len() as f64 / 1e6);
         Ok((model.display().to_string(), scores))
