@@ -92,7 +92,9 @@ impl Shared {
                 continue;
             }
             // Whoever posts a step looks at `sleepers` after it has set `state`, and we look at `state` after we have
-            // raised `sleepers`: one of the two sees the other. A wake-up in between makes `park` return at once.
+            // raised `sleepers`: one of the two sees the other. A wake-up in between makes `park` return at once. Both
+            // write by an exchange, which is what such a store is on x86 anyway: qemu 7 lets ARM's plain store fall
+            // behind the load that follows it, and then nobody sees anybody.
             self.sleepers.fetch_add(1, SeqCst);
             while self.state.load(SeqCst) & TASKS == 0 && !self.stop.load(SeqCst) {
                 thread::park();
@@ -187,7 +189,7 @@ impl Team {
         shared.job.store(&raw mut job, Relaxed);
         shared.unfinished.store(tasks, Relaxed);
         let epoch = (shared.state.load(Relaxed) >> TASK_BITS) + 1;
-        shared.state.store(epoch << TASK_BITS | tasks as u64, SeqCst);
+        shared.state.swap(epoch << TASK_BITS | tasks as u64, SeqCst);
         if shared.sleepers.load(SeqCst) > 0 {
             self.workers.iter().for_each(|worker| worker.thread().unpark());
         }
@@ -198,7 +200,7 @@ impl Team {
         let over = || shared.unfinished.load(SeqCst) == 0;
         if !shared.spin_until(over) {
             *shared.caller.lock().unwrap_or_else(|e| e.into_inner()) = Some(thread::current());
-            shared.caller_sleeps.store(true, SeqCst);
+            shared.caller_sleeps.swap(true, SeqCst);
             while !over() {
                 thread::park();
             }
