@@ -32,13 +32,16 @@
 //! 6. `nn`: the operations that students are made of, with their gradients.
 //! 7. `optimizer`: the step from gradients to better weights.
 //! 8. `export`: the file that the runtime maps.
-//! 9. `detector`: the same for detectors, whose students, losses and files are another world.
+//! 9. `device`: where they learn.
+//! 10. `detector`: the same for detectors, whose students, losses and files are another world.
 
 #[cfg(feature = "train")]
 pub mod batch;
 pub mod data;
 #[cfg(feature = "train")]
 pub mod detector;
+#[cfg(feature = "train")]
+pub mod device;
 mod error;
 pub mod eval;
 #[cfg(feature = "train")]

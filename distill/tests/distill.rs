@@ -3,6 +3,7 @@
 
 use pupil::{TranslateOptions, Translator};
 use pupil_distill::{
+    device::Place,
     recipe::Recipe,
     train::{Options, Outcome, Progress, Report, Watch, distill},
 };
@@ -98,7 +99,7 @@ const SMALL: &str = "embedding = 32\nlayers = 1\ndecoder_layers = 1\nheads = 2\n
 const LEARN: &str = "[tokenizer]\ntrain = \"unigram\"\nsize = 40";
 
 fn options(folder: &Path, name: &str) -> Options {
-    Options { folder: folder.join(format!("{name}-run")), fresh: false, threads: 1 }
+    Options { folder: folder.join(format!("{name}-run")), fresh: false, threads: 1, place: Place::Cpu }
 }
 
 fn run(recipe: &Path, options: &Options, ears: &mut Ears) -> Outcome {

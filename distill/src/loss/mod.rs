@@ -33,7 +33,8 @@ use crate::{
     batch::IGNORE,
     error::{Error, Result},
 };
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Storage, Tensor};
+use crate::nn::by_hand::Known;
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Shape, Storage, Tensor};
 use std::ops::AddAssign;
 
 /// How far the student's distribution is from the teacher's; both at temperature T, and times T² so that gradients keep
@@ -170,22 +171,12 @@ pub fn loss(
 ) -> Result<(Tensor, Lost)> {
     let labels = valid(labels);
     let vocab = check(hidden, output.0, &labels, teacher, objective)?;
-    if !hidden.device().is_cpu() {
-        return composed::loss(hidden, output, &labels, teacher, objective);
-    }
     let (hidden, weight) = (hidden.to_dtype(DType::F32)?, output.0.to_dtype(DType::F32)?);
-    let wanted = [&hidden, &weight].map(|tensor| tensor.is_variable() || tensor.track_op());
-    let (lost, gradients) = on_cpu(&hidden, (&weight, output.1), &labels, teacher, objective, wanted, vocab)?;
-    let alpha = if teacher.is_some() { objective.alpha } else { 1.0 };
-    let total = weighted(alpha, lost.cross_entropy) + weighted(1.0 - alpha, lost.divergence);
-    let gradient = |numbers: Vec<f32>, of: &Tensor, wanted: bool| {
-        wanted.then(|| Tensor::from_vec(numbers, of.shape(), of.device())).transpose()
-    };
-    let op = Loss {
-        value: (total / objective.tokens as f64) as f32,
-        hidden: gradient(gradients.hidden, &hidden, wanted[0])?,
-        weight: gradient(gradients.weight, &weight, wanted[1])?,
-    };
+    let wanted = [&hidden, &weight].map(|tensor| tensor.track_op());
+    let Solved { loss, lost, hidden: of_hidden, weight: of_weight } =
+        solve(&hidden, (&weight, output.1), &labels, teacher, objective, wanted, vocab)?;
+    let value = Tensor::new(loss as f32, hidden.device())?;
+    let op = Loss { value: Known::new(value)?, hidden: of_hidden, weight: of_weight };
     Ok((hidden.apply_op2(&weight, op)?, lost))
 }
 
@@ -202,12 +193,49 @@ pub fn measure(
 ) -> Result<Lost> {
     let labels = valid(labels);
     let vocab = check(hidden, output.0, &labels, teacher, objective)?;
-    let (hidden, weight) = (hidden.detach(), output.0.detach());
-    if !hidden.device().is_cpu() {
-        return Ok(composed::loss(&hidden, (&weight, output.1), &labels, teacher, objective)?.1);
+    let plain = |tensor: &Tensor| tensor.detach().to_dtype(DType::F32);
+    let (hidden, weight) = (plain(hidden)?, plain(output.0)?);
+    Ok(solve(&hidden, (&weight, output.1), &labels, teacher, objective, [false; 2], vocab)?.lost)
+}
+
+/// The loss of numbers of f32, with the gradients that are wanted, by the form that the device has.
+fn solve(
+    hidden: &Tensor,
+    output: (&Tensor, f64),
+    labels: &[u32],
+    teacher: Option<&Soft>,
+    objective: &Objective,
+    wanted: [bool; 2],
+    vocab: usize,
+) -> Result<Solved> {
+    if !crate::nn::has_fused(hidden.device()) {
+        let (hidden, weight) = (hidden.detach(), output.0.detach());
+        return composed::solve(&hidden, (&weight, output.1), labels, teacher, objective, wanted);
     }
-    let (hidden, weight) = (hidden.to_dtype(DType::F32)?, weight.to_dtype(DType::F32)?);
-    Ok(on_cpu(&hidden, (&weight, output.1), &labels, teacher, objective, [false; 2], vocab)?.0)
+    let (lost, gradients) = on_cpu(hidden, output, labels, teacher, objective, wanted, vocab)?;
+    let gradient = |numbers: Vec<f32>, of: &Tensor, wanted: bool| {
+        wanted.then(|| Tensor::from_vec(numbers, of.shape(), of.device())).transpose()
+    };
+    Ok(Solved {
+        loss: total(&lost, teacher.is_some(), objective),
+        lost,
+        hidden: gradient(gradients.hidden, hidden, wanted[0])?,
+        weight: gradient(gradients.weight, output.0, wanted[1])?,
+    })
+}
+
+/// The loss a token.
+fn total(lost: &Lost, taught: bool, objective: &Objective) -> f64 {
+    let alpha = if taught { objective.alpha } else { 1.0 };
+    (weighted(alpha, lost.cross_entropy) + weighted(1.0 - alpha, lost.divergence)) / objective.tokens as f64
+}
+
+/// The loss a token, what it is made of, and the gradients of the hidden states and of the matrix.
+struct Solved {
+    loss: f64,
+    lost: Lost,
+    hidden: Option<Tensor>,
+    weight: Option<Tensor>,
 }
 
 /// A part of weight 0 does not count, whatever it is.
@@ -327,7 +355,7 @@ fn sorted(sparse: &Sparse) -> Vec<(u32, f32)> {
 
 /// A loss that is computed already, with its gradients.
 struct Loss {
-    value: f32,
+    value: Known,
     hidden: Option<Tensor>,
     weight: Option<Tensor>,
 }
@@ -344,7 +372,17 @@ impl CustomOp2 for Loss {
         _: &CpuStorage,
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(vec![self.value]), Shape::from(())))
+        self.value.on_cpu()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        self.value.on_cuda()
     }
 
     fn bwd(

@@ -1,7 +1,7 @@
 //! The fused loss against PyTorch, against plain f64, against finite differences, and against the composed one.
 
-use super::{Divergence, Lost, Objective, Soft, Sparse, composed, fused, loss, measure, sorted};
-use crate::batch::IGNORE;
+use super::{Divergence, Lost, Objective, Soft, Sparse, fused, loss, measure, sorted};
+use crate::{batch::IGNORE, nn::only_composed};
 use candle_core::{Device, Tensor, Var};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -75,8 +75,8 @@ impl Problem {
     fn solved(&self, composed: bool) -> Solved {
         let (hidden, weight) = self.variables();
         let output = (weight.as_tensor(), self.scale);
-        let solve = if composed { composed::loss } else { loss };
-        let (loss, lost) = solve(&hidden, output, &self.labels, self.teacher.as_ref(), &self.objective).unwrap();
+        let solve = || loss(&hidden, output, &self.labels, self.teacher.as_ref(), &self.objective).unwrap();
+        let (loss, lost) = if composed { only_composed(solve) } else { solve() };
         let gradients = loss.backward().unwrap();
         let of = |var: &Var| gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         Solved { loss: loss.to_scalar::<f32>().unwrap().into(), lost, hidden: of(&hidden), weight: of(&weight) }

@@ -24,22 +24,24 @@ impl Case {
 /// Holds `fused`, in f32, against `composed`, in f64: results, gradients of a weighted sum of the results, and finite
 /// differences of that sum.
 pub fn check(case: Case, fused: impl Fn(&[Tensor]) -> Result<Tensor>, composed: impl Fn(&[Tensor]) -> Result<Tensor>) {
-    let run = |f: &dyn Fn(&[Tensor]) -> Result<Tensor>, dtype| {
-        let variables: Vec<Var> =
-            case.tensors.iter().map(|t| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap()).collect();
-        let inputs: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
-        let out = f(&inputs).unwrap();
-        let gradients = weighted(&out).backward().unwrap();
-        let gradients: Vec<Vec<f64>> = inputs.iter().map(|t| list(gradients.get(t).expect("a gradient"))).collect();
-        (list(&out), gradients)
-    };
-    let (out, gradients) = run(&fused, DType::F32);
-    let (exact, exact_gradients) = run(&composed, DType::F64);
+    let (out, gradients) = run(&case, &fused, DType::F32);
+    let (exact, exact_gradients) = run(&case, &composed, DType::F64);
     close("results", &out, &exact, 1e-5);
     for (i, (found, exact)) in gradients.iter().zip(&exact_gradients).enumerate() {
         close(&format!("gradients of input {i}"), found, exact, 1e-5);
         close(&format!("differences of input {i}"), &differences(&case, i, &composed), exact, 1e-6);
     }
+}
+
+/// The results of `f`, and the gradients of their weighted sum.
+pub fn run(case: &Case, f: &dyn Fn(&[Tensor]) -> Result<Tensor>, dtype: DType) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let variables: Vec<Var> =
+        case.tensors.iter().map(|t| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap()).collect();
+    let inputs: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
+    let out = f(&inputs).unwrap();
+    let gradients = weighted(&out).backward().unwrap();
+    let gradients: Vec<Vec<f64>> = inputs.iter().map(|t| list(gradients.get(t).expect("a gradient"))).collect();
+    (list(&out), gradients)
 }
 
 /// A sum with a different weight for each number.

@@ -1,7 +1,7 @@
 //! Dropout (Srivastava et al. 2014), by a hash of each number's place rather than by stored masks.
 
-use super::{fill_rows, fused, numbers, tensor, with_numbers};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use super::{by_hand::of_one, fill_rows, fused, numbers, tensor, with_numbers};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
 /// Which numbers of a tensor are dropped.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,13 +37,25 @@ pub fn dropout(x: &Tensor, drop: Dropout) -> Result<Tensor> {
     if fused(&[x]) {
         return x.contiguous()?.apply_op1(drop);
     }
-    x * mask(drop, x)?
+    composed(x, drop, |place| place)
 }
 
-/// The factors of all numbers of a tensor.
-pub(super) fn mask(drop: Dropout, like: &Tensor) -> Result<Tensor> {
-    let factors: Vec<f32> = (0..like.elem_count()).map(|i| drop.factor(i)).collect();
-    Tensor::from_vec(factors, like.shape(), like.device())?.to_dtype(like.dtype())
+/// `place` gives the place that a number counts as.
+pub(super) fn composed(x: &Tensor, drop: Dropout, place: impl Fn(usize) -> usize) -> Result<Tensor> {
+    let mask = mask(drop, x, place)?;
+    let factors = mask.clone();
+    of_one(x, |x| x * factors, move |_, _, gradient| gradient * &mask)
+}
+
+/// The factors of all numbers of a tensor. A device other than the CPU draws them itself: the seed is then the one that
+/// [the student gave it](crate::student) for this pass.
+fn mask(drop: Dropout, like: &Tensor, place: impl Fn(usize) -> usize) -> Result<Tensor> {
+    if like.device().is_cpu() {
+        let factors: Vec<f32> = (0..like.elem_count()).map(|i| drop.factor(place(i))).collect();
+        return Tensor::from_vec(factors, like.shape(), like.device())?.to_dtype(like.dtype());
+    }
+    let kept = Tensor::rand(0.0_f32, 1.0, like.shape(), like.device())?.ge(drop.rate)?;
+    kept.to_dtype(DType::F32)? * (1.0 / (1.0 - f64::from(drop.rate)))
 }
 
 impl Dropout {
@@ -86,7 +98,7 @@ mod tests {
     #[test]
     fn gradients() {
         let drop = Dropout { rate: 0.3, seed: 7 };
-        check(Case::new(&[&[9, 5]]), |t| dropout(&t[0], drop), |t| &t[0] * mask(drop, &t[0])?);
+        check(Case::new(&[&[9, 5]]), |t| dropout(&t[0], drop), |t| composed(&t[0], drop, |place| place));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Weights as they will read after they were stored in a block format; gradients go straight through
 //! (Bengio et al. 2013).
 
-use super::{numbers, tensor, with_numbers};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use super::{by_hand::of_one, fused, numbers, tensor, with_numbers};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use pupil::{quant, tensor::DType};
 use rayon::prelude::*;
 
@@ -11,13 +11,20 @@ use rayon::prelude::*;
 /// # Errors
 /// If they are not, or a number cannot be stored.
 pub fn fake_quant(weight: &Tensor, dtype: DType) -> Result<Tensor> {
-    if weight.device().is_cpu() {
-        return weight.apply_op1(FakeQuant { dtype });
+    match fused(&[weight]) {
+        true => weight.apply_op1(FakeQuant { dtype }),
+        false => composed(weight, dtype),
     }
-    // weight + (stored − weight), of which the second part has no gradient.
-    let cpu = weight.detach().to_device(&candle_core::Device::Cpu)?.contiguous()?;
-    let stored = tensor(with_numbers([&cpu], |[weight]| stored(weight, dtype))??, &cpu)?;
-    weight + (stored.to_device(weight.device())? - weight.detach())?
+}
+
+/// The blocks are made on the CPU all the same.
+fn composed(weight: &Tensor, dtype: DType) -> Result<Tensor> {
+    let stored = |weight: &Tensor| {
+        let here = weight.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F32)?;
+        let stored = tensor(with_numbers([&here], |[weight]| stored(weight, dtype))??, &here)?;
+        stored.to_device(weight.device())?.to_dtype(weight.dtype())
+    };
+    of_one(weight, stored, |_, _, gradient| Ok(gradient.clone()))
 }
 
 fn stored(weight: &[f32], dtype: DType) -> Result<Vec<f32>> {
@@ -46,5 +53,19 @@ impl CustomOp1 for FakeQuant {
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         Ok(Some(gradient.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{Case, run};
+    use super::*;
+
+    #[test]
+    fn both_forms_store_the_same() {
+        let dtype = DType::Q8_0;
+        let [fused, composed] = [fake_quant, composed]
+            .map(|form| run(&Case::new(&[&[3, 64]]), &|t: &[Tensor]| form(&t[0], dtype), candle_core::DType::F32));
+        assert_eq!(fused, composed);
     }
 }

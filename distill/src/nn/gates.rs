@@ -1,6 +1,6 @@
 //! What feed-forward layers do between their products.
 
-use super::{Dropout, dropout, each_variant, fill_rows, fused, numbers, tensor, with_numbers};
+use super::{Dropout, by_hand::of_one, dropout, each_variant, fill_rows, fused, numbers, tensor, with_numbers};
 use crate::loss::vector::sigmoid;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
@@ -68,16 +68,51 @@ pub fn activate(x: &Tensor, activation: Activation, drop: Option<Dropout>) -> Re
 }
 
 fn composed(x: &Tensor, activation: Activation, drop: Option<Dropout>) -> Result<Tensor> {
-    let halves = || x.chunk(2, D::Minus1);
     let out = match activation {
         Activation::Relu => x.relu()?,
-        Activation::SwiGlu => (halves()?[0].silu()? * &halves()?[1])?,
-        Activation::GatedGelu => (halves()?[0].gelu()? * &halves()?[1])?,
+        gated => gate(x, gated)?,
     };
     match drop {
         Some(drop) => dropout::dropout(&out, drop),
         None => Ok(out),
     }
+}
+
+/// Both gated activations are `x` times a sigmoid.
+fn gate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    let gelu = activation == Activation::GatedGelu;
+    let half = move |x: &Tensor| {
+        let inner = match gelu {
+            // (1 + tanh a) / 2 = σ(2a)
+            true => (x * ((x.sqr()? * f64::from(2.0 * GELU * CUBE))? + f64::from(2.0 * GELU))?)?,
+            false => x.clone(),
+        };
+        (inner.neg()?.exp()? + 1.0)?.recip()
+    };
+    of_one(
+        x,
+        |x| {
+            let [x, up] = halves(x)?;
+            (&x * half(&x)?)? * up
+        },
+        move |x, _, gradient| {
+            let [x, up] = halves(x)?;
+            let half = half(&x)?;
+            let value = (&x * &half)?;
+            // half' is half (1 − half) times that of its inner.
+            let mut slope = (&value * (1.0 - &half)?)?;
+            if gelu {
+                slope = (slope * ((x.sqr()? * f64::from(6.0 * GELU * CUBE))? + f64::from(2.0 * GELU))?)?;
+            }
+            let of_x = ((slope + half)? * &up)?;
+            Tensor::cat(&[(of_x * gradient)?, (value * gradient)?], D::Minus1)
+        },
+    )
+}
+
+fn halves(x: &Tensor) -> Result<[Tensor; 2]> {
+    let width = x.dim(D::Minus1)? / 2;
+    Ok([x.narrow(D::Minus1, 0, width)?, x.narrow(D::Minus1, width, width)?])
 }
 
 struct Gate {

@@ -1,6 +1,6 @@
 //! Products with weights.
 
-use super::{fused, numbers, tensor, with_numbers};
+use super::{by_hand::of_two, fused, numbers, tensor, with_numbers};
 use crate::loss::matmul::{Matrix, multiply};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
@@ -10,7 +10,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 /// If the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     if !fused(&[x, weight]) {
-        return x.matmul(&weight.t()?);
+        return composed(x, weight);
     }
     let nothing = Tensor::zeros((), x.dtype(), x.device())?;
     x.apply_op3(weight, &nothing, Linear { add: false })
@@ -22,7 +22,7 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 /// If the shapes do not fit.
 pub fn add_linear(before: &Tensor, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     if !fused(&[before, x, weight]) {
-        return before + x.matmul(&weight.t()?)?;
+        return before + composed(x, weight)?;
     }
     x.apply_op3(weight, before, Linear { add: true })
 }
@@ -33,6 +33,15 @@ pub fn add_linear(before: &Tensor, x: &Tensor, weight: &Tensor) -> Result<Tensor
 /// If the shapes do not fit.
 pub fn linears(x: &Tensor, weights: &[&Tensor]) -> Result<Tensor> {
     linear(x, &Tensor::cat(weights, 0)?)
+}
+
+fn composed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    of_two(
+        x,
+        weight,
+        |x, weight| x.matmul(&weight.t()?),
+        |x, weight, gradient| Ok((gradient.matmul(weight)?, gradient.t()?.matmul(x)?)),
+    )
 }
 
 struct Linear {
@@ -98,11 +107,11 @@ mod tests {
 
     #[test]
     fn gradients() {
-        check(Case::new(&[&[5, 6], &[4, 6]]), |t| linear(&t[0], &t[1]), |t| t[0].matmul(&t[1].t()?));
+        check(Case::new(&[&[5, 6], &[4, 6]]), |t| linear(&t[0], &t[1]), |t| composed(&t[0], &t[1]));
         let sum = Case::new(&[&[5, 6], &[4, 6], &[5, 4]]);
-        check(sum, |t| add_linear(&t[2], &t[0], &t[1]), |t| &t[2] + t[0].matmul(&t[1].t()?)?);
+        check(sum, |t| add_linear(&t[2], &t[0], &t[1]), |t| &t[2] + composed(&t[0], &t[1])?);
         let three = Case::new(&[&[5, 6], &[4, 6], &[3, 6]]);
-        check(three, |t| linears(&t[0], &[&t[1], &t[2]]), |t| t[0].matmul(&Tensor::cat(&t[1..], 0)?.t()?));
+        check(three, |t| linears(&t[0], &[&t[1], &t[2]]), |t| composed(&t[0], &Tensor::cat(&t[1..], 0)?));
     }
 
     #[test]

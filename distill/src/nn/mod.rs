@@ -11,11 +11,12 @@
 //! | [`maps`] | convolutions, batch norms: what detectors are made of |
 //!
 //! Texts of different lengths lie one after the other, without padding ([`Segments`]): only attention needs to know
-//! where one ends. Each operation has two forms. The fused one runs on f32 on the CPU, on all threads, and has its own
-//! backward pass; the composed one is made of candle's own operations, and runs on any device and in f64. Tests hold one
-//! against the other.
+//! where one ends. Each operation of language models has two forms. The fused one runs on f32 on the CPU, on all threads,
+//! and has its own backward pass; the composed one is made of candle's own operations, and runs on any device and in f64.
+//! Tests hold one against the other. [`fused`] chooses.
 
 pub mod attention;
+pub(crate) mod by_hand;
 pub mod dropout;
 pub mod embedding;
 pub mod fake_quant;
@@ -23,20 +24,43 @@ pub mod gates;
 pub mod linear;
 pub mod maps;
 pub mod norm;
+pub(crate) mod rows;
 mod segments;
 
 pub use dropout::Dropout;
 pub use segments::Segments;
 
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
+use std::cell::Cell;
 
 /// Numbers in a task that are worth waking another thread for.
 const TASK: usize = 1 << 14;
 
 /// Whether all tensors can go through the fused forms.
 fn fused(tensors: &[&Tensor]) -> bool {
-    tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+    tensors.iter().all(|t| has_fused(t.device()) && t.dtype() == DType::F32)
+}
+
+/// Whether a device has the fused forms.
+pub(crate) fn has_fused(device: &Device) -> bool {
+    device.is_cpu() && !ONLY_COMPOSED.get()
+}
+
+thread_local! {
+    static ONLY_COMPOSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `f` gives where all operations of this thread take their composed forms, also on the CPU.
+pub(crate) fn only_composed<T>(f: impl FnOnce() -> T) -> T {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ONLY_COMPOSED.set(self.0);
+        }
+    }
+    let _before = Before(ONLY_COMPOSED.replace(true));
+    f()
 }
 
 /// The numbers of a contiguous tensor of f32.

@@ -1,6 +1,6 @@
 //! RMS norms (Zhang and Sennrich 2019).
 
-use super::{fill_rows, fused, numbers, tensor, with_numbers};
+use super::{by_hand::of_two, fill_rows, fused, numbers, tensor, with_numbers};
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -16,8 +16,21 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
 }
 
 fn composed(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
-    let mean = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(mean + f64::from(epsilon))?.sqrt()?)?.broadcast_mul(weight)
+    let inverse = move |x: &Tensor| (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(epsilon))?.sqrt()?.recip();
+    of_two(
+        x,
+        weight,
+        |x, weight| x.broadcast_mul(&inverse(x)?)?.broadcast_mul(weight),
+        // As in the fused form below, where r is the inverse.
+        move |x, weight, gradient| {
+            let r = inverse(x)?;
+            let normed = x.broadcast_mul(&r)?;
+            let of_weight = (gradient * &normed)?.sum(0)?;
+            let of_normed = gradient.broadcast_mul(weight)?;
+            let along = (&of_normed * &normed)?.mean_keepdim(D::Minus1)?;
+            Ok(((of_normed - normed.broadcast_mul(&along)?)?.broadcast_mul(&r)?, of_weight))
+        },
+    )
 }
 
 struct RmsNorm {

@@ -1,13 +1,16 @@
 //! Texts of different lengths, one after the other.
 
+use super::attention::Padding;
 use crate::batch::Tokens;
-use std::ops::Range;
+use std::{ops::Range, sync::OnceLock};
 
 /// Where each of some texts is among the rows of a packed tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Segments {
     /// The first row of each, and the number of all rows.
     bounds: Vec<usize>,
+    /// How attention that is composed pads them: the same in all layers.
+    pub(super) padding: OnceLock<Padding>,
 }
 
 impl Segments {
@@ -17,7 +20,7 @@ impl Segments {
         for length in lengths {
             bounds.push(bounds[bounds.len() - 1] + length);
         }
-        Self { bounds }
+        Self { bounds, padding: OnceLock::new() }
     }
 
     /// The rows of each text.

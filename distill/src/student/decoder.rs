@@ -208,7 +208,7 @@ impl Student for Decoder {
             return Err(Error::input(message));
         }
         let segments = Arc::new(segments);
-        let mut drops = Drops(dropout);
+        let mut drops = Drops::new(dropout, self.weights.device())?;
         let weight = |name: &str| self.weights.get(name);
         let mut x = drops.apply(embedding(&weight("token_embd.weight")?, &ids)?)?;
         for i in 0..layers {

@@ -311,7 +311,7 @@ impl Student for EncoderDecoder {
             return Err(Error::input(format!("a text of {longest} tokens, expected at most the context of {context}")));
         }
         let (sources, targets) = (Arc::new(sources), Arc::new(targets));
-        let mut drops = Drops(dropout);
+        let mut drops = Drops::new(dropout, self.weights.device())?;
         let weight = |name: &str| self.weights.get(name);
         let embeddings = weight("token_embd.weight")?;
 

@@ -14,7 +14,7 @@ pub use types::Types;
 pub(crate) use weights::normal;
 
 use crate::{batch::Batch, error::Result, nn::Dropout};
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use pupil::gguf::OwnedValue;
 use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
@@ -56,7 +56,17 @@ pub trait Student {
 /// Where dropout's masks come from, for one pass through a network.
 struct Drops<'a>(Option<(f32, &'a mut ChaCha8Rng)>);
 
-impl Drops<'_> {
+impl<'a> Drops<'a> {
+    /// Masks at a rate, of random numbers. A device that draws masks itself is given a seed for the pass.
+    fn new(mut dropout: Option<(f32, &'a mut ChaCha8Rng)>, device: &Device) -> Result<Self> {
+        if let Some((_, random)) = &mut dropout
+            && !device.is_cpu()
+        {
+            device.set_seed(random.next_u64())?;
+        }
+        Ok(Self(dropout))
+    }
+
     /// The next mask.
     fn next(&mut self) -> Option<Dropout> {
         let (rate, random) = self.0.as_mut()?;

@@ -22,6 +22,11 @@ impl Weights {
         Self { variables: BTreeMap::new(), store_as: None, device: device.clone() }
     }
 
+    /// Where they are.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The variables.
     pub(super) fn variables(&self) -> &BTreeMap<String, Var> {
         &self.variables

@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 ///
 /// # Errors
 /// `Input` for a shape that makes no network, or a file that holds another one or has another vocabulary.
-pub fn student(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Box<dyn Student>> {
-    let (tokens, seed, device) = (tokenizer.len(), recipe.train.seed, &Device::Cpu);
+pub fn student(recipe: &Recipe, tokenizer: &Tokenizer, device: &Device) -> Result<Box<dyn Student>> {
+    let (tokens, seed) = (tokenizer.len(), recipe.train.seed);
     let in_shape = |error: Error| error.at("[student]");
     let init = recipe.init.as_ref().map(|init| Ok::<_, Error>((init, initial(init, tokenizer)?))).transpose()?;
     let (student, vocab): (Box<dyn Student>, usize) = match recipe.kind {
@@ -66,15 +66,15 @@ fn shape<C: DeserializeOwned>(recipe: &Recipe, tokens: usize) -> Result<C> {
 ///
 /// # Errors
 /// `Input` if it holds another network.
-pub fn read(file: &Gguf, kind: Kind) -> Result<Box<dyn Student>> {
+pub fn read(file: &Gguf, kind: Kind, device: &Device) -> Result<Box<dyn Student>> {
     Ok(match kind {
         Kind::Chat => {
-            let student = Decoder::new(decoder::Config::of(file)?, 0, &Device::Cpu)?;
+            let student = Decoder::new(decoder::Config::of(file)?, 0, device)?;
             student.init_from(file, None)?;
             Box::new(student)
         }
         Kind::Translate => {
-            let student = EncoderDecoder::new(encdec::Config::of(file)?, 0, &Device::Cpu)?;
+            let student = EncoderDecoder::new(encdec::Config::of(file)?, 0, device)?;
             student.init_from(file, None, None)?;
             Box::new(student)
         }

@@ -18,10 +18,12 @@ mod teach;
 pub mod trainer;
 
 use crate::{
+    device::Place,
     error::{Error, Result},
     recipe::Recipe,
     student::Student,
 };
+use candle_core::Device;
 use prepare::{Prepared, lines};
 use std::{
     fs,
@@ -38,6 +40,8 @@ pub struct Options {
     pub fresh: bool,
     /// Threads of the runtime, for measurements.
     pub threads: usize,
+    /// Where the student learns.
+    pub place: Place,
 }
 
 /// Whoever watches a training.
@@ -108,6 +112,10 @@ pub(crate) mod files {
 /// Before anything is trained: whatever the recipe, its files, or the folder of another training get wrong. Later:
 /// `Input` if the loss is no number, `Io` if the disk is full; the last checkpoint is then as it was.
 pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Result<Outcome> {
+    options.place.run(|device| on(device, recipe, options, watch))
+}
+
+fn on(device: &Device, recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Result<Outcome> {
     let folder = &options.folder;
     fs::create_dir_all(folder).map_err(|error| Error::io(folder, &error))?;
     if options.fresh {
@@ -123,9 +131,9 @@ pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Res
         let path = folder.join(format!("{name}.{extension}"));
         fs::write(&path, lines(items, recipe.kind)).map_err(|error| Error::io(&path, &error))?;
     }
-    let student = make::student(recipe, data.vocabulary.tokenizer())?;
+    let student = make::student(recipe, data.vocabulary.tokenizer(), device)?;
     watch.say(&format!("student: {:.2} M parameters", parameters(&*student) as f64 / 1e6));
-    let teacher = teach::open(recipe, &data, options.threads)?;
+    let teacher = teach::open(recipe, &data, options.threads, device)?;
     let mut trainer = Trainer::new(recipe, options, &data, student, teacher)?;
     match trainer.run(watch)? {
         true => Ok(Outcome::Done(trainer.finish()?)),

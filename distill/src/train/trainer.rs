@@ -25,7 +25,7 @@ use crate::{
     student::Student,
     teacher::Teacher,
 };
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -172,7 +172,7 @@ impl<'r> Trainer<'r> {
     /// Writes the checkpoint.
     fn save(&self) -> Result<()> {
         let (mut tensors, _) = self.optimizer.state()?;
-        tensors.extend(named(&*self.student, "student."));
+        tensors.extend(named(&*self.student, "student.")?);
         let state = State { optimizer_steps: self.optimizer.steps(), ..self.state.clone() };
         checkpoint::save(&self.path(files::CHECKPOINT), &tensors, &state)
     }
@@ -389,7 +389,7 @@ impl<'r> Trainer<'r> {
             Some(best) if !now.beats(&best) => self.state.waited += 1,
             _ => {
                 (self.state.best, self.state.waited) = (Some(now), 0);
-                checkpoint::save(&self.path(files::BEST), &named(&*self.student, "student."), &now)?;
+                checkpoint::save(&self.path(files::BEST), &named(&*self.student, "student.")?, &now)?;
             }
         }
         Ok(now)
@@ -485,20 +485,20 @@ fn read(batch: &Batch) -> usize {
     source + batch.input.lengths.iter().sum::<usize>()
 }
 
-/// The variables by their names behind a prefix.
-fn named(student: &dyn Student, prefix: &str) -> BTreeMap<String, Tensor> {
+/// The variables by their names behind a prefix, on the CPU.
+fn named(student: &dyn Student, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
     let tensors = student.variables().iter();
-    tensors.map(|(name, variable)| (format!("{prefix}{name}"), variable.as_tensor().clone())).collect()
+    tensors.map(|(name, variable)| Ok((format!("{prefix}{name}"), variable.to_device(&Device::Cpu)?))).collect()
 }
 
-/// Sets all variables to the tensors of their names behind a prefix.
+/// Sets all variables to the tensors of their names behind a prefix, wherever these are.
 fn set(student: &dyn Student, tensors: &BTreeMap<String, Tensor>, prefix: &str) -> Result<()> {
     for (name, variable) in student.variables() {
         let tensor = tensors.get(&format!("{prefix}{name}"));
         let tensor = tensor.filter(|tensor| tensor.shape() == variable.shape());
         let tensor =
             tensor.ok_or_else(|| Error::format(format!("{name} is missing in the checkpoint, or of another shape")))?;
-        variable.set(tensor)?;
+        variable.set(&tensor.to_device(variable.device())?)?;
     }
     Ok(())
 }

@@ -7,9 +7,11 @@ mod composed;
 mod fused;
 mod product;
 
+pub(super) use composed::Padding;
+
 use super::{Dropout, Segments};
-use candle_core::{Result, Tensor, bail};
-use std::sync::Arc;
+use candle_core::{Device, Result, Tensor, bail};
+use std::sync::{Arc, OnceLock};
 
 /// What attention does beside its inputs.
 #[derive(Debug, Clone)]
@@ -87,12 +89,14 @@ impl Attention {
 
 /// Angles of rotary positions: neighbouring pairs of a head's numbers are rotated, as in files of the architecture
 /// `llama`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Rotary {
     /// `[positions][head_dim / 2]`
     cos: Vec<f32>,
     sin: Vec<f32>,
     pairs: usize,
+    /// The same on the device of those who use it.
+    tables: OnceLock<composed::Tables>,
 }
 
 impl Rotary {
@@ -102,7 +106,7 @@ impl Rotary {
         let angle =
             |i: usize| ((i / pairs) as f32 * base.powf(-2.0 * (i % pairs) as f64 / head_dim as f64) as f32).sin_cos();
         let (sin, cos) = (0..positions * pairs).map(angle).unzip();
-        Self { cos, sin, pairs }
+        Self { cos, sin, pairs, tables: OnceLock::new() }
     }
 
     /// Cosines and sines of a position's pairs.
@@ -140,6 +144,18 @@ impl Buckets {
         let reach = longest as isize;
         let by_distance = (1 - reach..reach).map(|relative| bucket(relative) as u32).collect();
         Self { by_distance, longest, count }
+    }
+
+    /// `[2 n, buckets]` with a 1 in the bucket of key − query, counted from 0 up to n − 1 and then from −n on, of texts of up
+    /// to n rows.
+    fn one_hot(&self, n: usize, device: &Device) -> Result<Tensor> {
+        let mut ones = vec![0.0_f32; 2 * n * self.count];
+        for (row, ones) in ones.chunks_exact_mut(self.count).enumerate() {
+            // No query has a key n rows before it.
+            let (query, key) = if row < n { (0, row) } else { ((2 * n - row).min(n - 1), 0) };
+            ones[self.of(query, key)] = 1.0;
+        }
+        Tensor::from_vec(ones, (2 * n, self.count), device)
     }
 
     /// The bucket of a key for a query.

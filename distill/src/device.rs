@@ -1,0 +1,43 @@
+//! Where students learn.
+
+use crate::error::{Error, Result};
+use crate::nn::only_composed;
+use candle_core::Device;
+
+/// Where a language model learns, and with which form of each [operation](crate::nn).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// The CPU, with operations written for it.
+    #[default]
+    Cpu,
+    /// The first CUDA device, for programs built with the feature `cuda`; `CUDA_VISIBLE_DEVICES` says which that is.
+    /// Products round their inputs to TF32, as cards are made for.
+    Cuda,
+    /// The CPU, with the operations that other devices have: slow, and a way to try these.
+    Composed,
+}
+
+impl Place {
+    /// What `f` gives on this device.
+    ///
+    /// # Errors
+    /// `Input` if there is no such device, or this program cannot use it; what `f` says.
+    pub fn run<T>(self, f: impl FnOnce(&Device) -> Result<T>) -> Result<T> {
+        match self {
+            Self::Cpu => f(&Device::Cpu),
+            Self::Composed => only_composed(|| f(&Device::Cpu)),
+            Self::Cuda => f(&cuda()?),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> Result<Device> {
+    candle_core::cuda::set_gemm_reduced_precision_f32(true);
+    Device::new_cuda(0).map_err(|error| Error::input(format!("the CUDA device cannot be used: {error}")))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Result<Device> {
+    Err(Error::input("this program was built without the feature cuda, expected the device cpu"))
+}
