@@ -42,7 +42,7 @@ pub enum Command {
     Shortlist(ShortlistArgs),
     /// Train a student as a recipe says
     #[cfg(feature = "distill")]
-    Distill(DistillArgs),
+    Distill(crate::distill::DistillArgs),
     /// Have a teacher label text for students
     #[cfg(feature = "distill")]
     Label(crate::label::args::LabelArgs),
@@ -516,35 +516,6 @@ impl ShortlistArgs {
     pub fn options(&self) -> shortlist::Options {
         shortlist::Options { best: self.best, frequent: self.frequent, ..shortlist::Options::default() }
     }
-}
-
-/// `pupil distill`
-#[cfg(feature = "distill")]
-#[derive(Args)]
-#[command(after_help = "\
-The recipe says what the student is, what it learns from and who teaches it; its own module in the documentation of \
-pupil-distill lists all keys. Ctrl-C writes a checkpoint; the same command goes on from it.")]
-pub struct DistillArgs {
-    /// The recipe, a TOML file
-    pub recipe: PathBuf,
-    /// Where the recipe's text is [default: beside the recipe]
-    #[arg(long, value_name = "DIR")]
-    pub data_root: Option<PathBuf>,
-    /// Where checkpoints, records and curves go [default: beside the student's file, with the ending .run]
-    #[arg(long, value_name = "DIR")]
-    pub run: Option<PathBuf>,
-    /// Begin anew, whatever an earlier run left
-    #[arg(long)]
-    pub fresh: bool,
-    /// Begin with the weights of this student, instead of the one that the recipe names
-    #[arg(long, value_name = "FILE")]
-    pub init_from: Option<PathBuf>,
-    /// Train for N steps instead of what the recipe says
-    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1_000_000_000).map(|n| n as u64))]
-    pub steps: Option<u64>,
-    /// Threads to compute with [default: one for each core]
-    #[arg(short, long, value_name = "N", value_parser = threads)]
-    pub threads: Option<usize>,
 }
 
 /// `pupil inspect`

@@ -1,16 +1,49 @@
 //! `pupil distill`: trains a student as a recipe says.
 
 use crate::{
-    args::{DistillArgs, all_threads},
+    args::{all_threads, number, threads},
     failure::{Failure, Outcome},
     interrupt, progress,
 };
+use clap::Args;
 use indicatif::ProgressBar;
 use pupil_distill::{
+    device::Place,
     recipe::{InitRecipe, Recipe},
     train::{Options, Outcome as Trained, Progress, Report, Watch, distill, use_threads},
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// What to train, and how.
+#[derive(Args)]
+#[command(after_help = "\
+The recipe says what the student is, what it learns from and who teaches it; its own module in the documentation of \
+pupil-distill lists all keys. Ctrl-C writes a checkpoint; the same command goes on from it.")]
+pub struct DistillArgs {
+    /// The recipe, a TOML file
+    pub recipe: PathBuf,
+    /// Where the recipe's text is [default: beside the recipe]
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+    /// Where checkpoints, records and curves go [default: beside the student's file, with the ending .run]
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Begin anew, whatever an earlier run left
+    #[arg(long)]
+    pub fresh: bool,
+    /// Begin with the weights of this student, instead of the one that the recipe names
+    #[arg(long, value_name = "FILE")]
+    pub init_from: Option<PathBuf>,
+    /// Train for N steps instead of what the recipe says
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1_000_000_000).map(|n| n as u64))]
+    pub steps: Option<u64>,
+    /// What to train on: cpu, or cuda for an NVIDIA card
+    #[arg(long, value_name = "NAME", value_parser = place, default_value = "cpu")]
+    pub device: Place,
+    /// Threads to compute with [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+}
 
 /// Trains the student of the recipe that `args` name, and says what came of it.
 pub fn run(args: &DistillArgs) -> Outcome {
@@ -25,7 +58,7 @@ pub fn run(args: &DistillArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(all_threads);
     use_threads(threads);
     let folder = args.run.clone().unwrap_or_else(|| recipe.output.file.with_extension("run"));
-    let options = Options { folder, fresh: args.fresh, threads };
+    let options = Options { folder, fresh: args.fresh, threads, place: args.device };
     interrupt::install()?;
     let mut show = Show { bar: progress::steps() };
     let trained = interrupt::during(|| distill(&recipe, &options, &mut show));
@@ -39,6 +72,16 @@ pub fn run(args: &DistillArgs) -> Outcome {
             describe(&report, &recipe.output.file, &options.folder);
             Ok(())
         }
+    }
+}
+
+/// The device that `--device` names. The third one is for those who work on the operations of other devices.
+fn place(name: &str) -> Result<Place, String> {
+    match name {
+        "cpu" => Ok(Place::Cpu),
+        "cuda" => Ok(Place::Cuda),
+        "composed" => Ok(Place::Composed),
+        _ => Err("expected cpu or cuda".into()),
     }
 }
 

@@ -2,12 +2,15 @@
 //!
 //!     RAYON_NUM_THREADS=2 cargo run --release -p pupil-distill --features train --example train_speed -- t5 20
 //!
-//! The first argument is the shape, `t5` or `llama`, the second the number of steps that are timed. Prints one line
+//! The first argument is the shape, `t5` or `llama`, the second the number of steps that are timed, the third the device,
+//! `cpu`, `cuda` or `composed`, the fourth how many times as many texts a step has. Prints one line
 //! `{"tokens_per_s":..,"step_ms":..,"best_ms":..,"forward_ms":..,"loss_ms":..,"backward_ms":..,"optimizer_ms":..}` of
 //! medians. `benches/peers/train` runs it next to PyTorch.
 
 use candle_core::Device;
+use pupil_distill::Result;
 use pupil_distill::batch::{Batch, IGNORE, Tokens};
+use pupil_distill::device::Place;
 use pupil_distill::loss::{Objective, loss};
 use pupil_distill::nn::gates::Activation;
 use pupil_distill::optimizer::{AdamW, Config};
@@ -21,17 +24,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let shape = arguments.next().unwrap_or_else(|| "t5".into());
     let steps: usize = arguments.next().map_or(Ok(20), |n| n.parse())?;
-    let (student, batch): (Box<dyn Student>, Batch) = match shape.as_str() {
-        "t5" => (Box::new(EncoderDecoder::new(t5(), 1, &Device::Cpu)?), sentences(64)),
-        "llama" => (Box::new(Decoder::new(llama(), 1, &Device::Cpu)?), texts(8, 128)),
-        other => return Err(format!("the shape is {other}, expected t5 or llama").into()),
+    let place = match arguments.next().as_deref() {
+        None | Some("cpu") => Place::Cpu,
+        Some("cuda") => Place::Cuda,
+        Some("composed") => Place::Composed,
+        Some(other) => return Err(format!("the device is {other}, expected cpu, cuda or composed").into()),
     };
+    let times: usize = arguments.next().map_or(Ok(1), |n| n.parse())?;
+    Ok(place.run(|device| {
+        let (student, batch): (Box<dyn Student>, Batch) = match shape.as_str() {
+            "llama" => (Box::new(Decoder::new(llama(), 1, device)?), texts(8 * times, 128)),
+            _ => (Box::new(EncoderDecoder::new(t5(), 1, device)?), sentences(64 * times)),
+        };
+        time(&*student, &batch, steps, device)
+    })?)
+}
+
+/// Prints how long the parts of a step take.
+fn time(student: &dyn Student, batch: &Batch, steps: usize, device: &Device) -> Result<()> {
     let mut optimizer = AdamW::new(Config::default(), student.variables(), |name| student.rate(name))?;
     let tokens: usize = batch.input.lengths.iter().chain(batch.source.iter().flat_map(|s| &s.lengths)).sum();
     let mut times = Vec::new();
     for step in 0..steps + 3 {
         let start = Instant::now();
-        let hidden = student.hidden(&batch, None)?;
+        let hidden = student.hidden(batch, None)?;
+        device.synchronize()?;
         let forward = start.elapsed();
         let (weight, scale) = student.output()?;
         let objective = Objective { alpha: 1.0, tokens: batch.valid().len(), ..Objective::default() };
@@ -44,8 +61,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .iter()
             .filter_map(|(name, variable)| Some((name.clone(), gradients.get(variable)?.clone())))
             .collect();
+        device.synchronize()?;
         let backward = start.elapsed();
         optimizer.step(student.variables(), &gradients, 1e-3)?;
+        device.synchronize()?;
         let all = start.elapsed();
         // The first steps find memory.
         if step >= 3 {

@@ -1,4 +1,12 @@
 //! Where students learn.
+//!
+//! Building for cards (feature `cuda`) needs nvcc in the path, the toolkit in `CUDA_HOME`, and `CUDA_COMPUTE_CAP`, such as 90,
+//! where there is no card to ask. What is built is linked with the driver's library and the toolkit's; on a machine without
+//! the driver, the toolkit's folder of stubs has one to link with.
+//!
+//! Weights, the optimiser's state, losses and teachers that are checkpoints are on the device; checkpoints, exports and
+//! what runs in the runtime (scores, GGUF teachers, what the student writes) on the CPU. Checkpoints of one device can be
+//! gone on from on another. Dropout on a card draws other masks than the CPU, from the same seeds.
 
 use crate::error::{Error, Result};
 use crate::nn::only_composed;

@@ -169,6 +169,34 @@ fn a_training_that_goes_on_ends_as_one_that_was_not_stopped() {
 }
 
 #[test]
+fn the_operations_of_other_devices_train_as_well() {
+    let folder = folder("composed");
+    let quantize = "[quantize]\nsteps = 10\nlearning_rate = 1e-3";
+    let teacher = recipe(&folder, "teacher", LARGE, LEARN, 60);
+    done(run(&teacher, &options(&folder, "teacher"), &mut Ears::default()));
+    let rest = format!("[tokenizer]\nfile = \"teacher.gguf\"\n[teacher]\ncheckpoint = \"teacher.gguf\"\n{quantize}");
+    let [fused, composed] = [("fused", Place::Cpu), ("composed", Place::Composed)].map(|(name, place)| {
+        let path = recipe(&folder, name, SMALL, &rest, 100);
+        let text = fs::read_to_string(&path).unwrap().replace("ema = 0.95", "ema = 0.95\ndropout = 0.1");
+        fs::write(&path, text).unwrap();
+        let mut ears = Ears { stop_after: Some(50), ..Ears::default() };
+        let options = Options { place, ..options(&folder, name) };
+        assert_eq!(run(&path, &options, &mut ears), Outcome::Stopped(50));
+        // A checkpoint of one device is one of the other.
+        let other = if place == Place::Cpu { Place::Composed } else { Place::Cpu };
+        let options = Options { place: other, ..options };
+        ears.stop_after = None;
+        (done(run(&path, &options, &mut ears)), ears.losses)
+    });
+    assert_eq!((fused.1.len(), composed.1.len()), (110, 110));
+    for (step, (fused, composed)) in fused.1.iter().zip(&composed.1).enumerate() {
+        assert!((fused - composed).abs() < 0.01 * fused, "step {}: {fused} and {composed}", step + 1);
+    }
+    let [fused, composed] = [fused.0.validation, composed.0.validation];
+    assert!((fused - composed).abs() < 0.02 * fused, "{fused} and {composed}");
+}
+
+#[test]
 fn what_cannot_be_is_refused_before_training() {
     let folder = folder("refused");
     let refused = |name: &str, student: &str, rest: &str| {

@@ -41,7 +41,8 @@ pub fn solve(
         }
     }
     // The one time that the device is waited for.
-    let sums = if n > 0 { Tensor::stack(&sums, 0)?.to_dtype(DType::F64)?.sum(0)?.to_vec1::<f64>()? } else { vec![0.0; 3] };
+    let sums =
+        if n > 0 { Tensor::stack(&sums, 0)?.to_dtype(DType::F64)?.sum(0)?.to_vec1::<f64>()? } else { vec![0.0; 3] };
     let lost = Lost { tokens: n, cross_entropy: sums[0], correct: sums[1] as usize, divergence: sums[2] };
     Ok(Solved {
         loss: super::total(&lost, teacher.is_some(), objective),
@@ -84,13 +85,7 @@ struct Chunk {
     gradient: Option<Tensor>,
 }
 
-fn of_logits(
-    z: &Tensor,
-    labels: &[u32],
-    teacher: Option<&Soft>,
-    objective: &Objective,
-    wanted: bool,
-) -> Result<Chunk> {
+fn of_logits(z: &Tensor, labels: &[u32], teacher: Option<&Soft>, objective: &Objective, wanted: bool) -> Result<Chunk> {
     let Objective { divergence, temperature: t, label_smoothing: smoothing, tokens, .. } = *objective;
     let ((rows, vocab), device) = (z.dims2()?, z.device());
     let alpha = if teacher.is_some() { objective.alpha } else { 1.0 };

@@ -29,11 +29,11 @@ mod row;
 mod tests;
 pub(crate) mod vector;
 
+use crate::nn::by_hand::Known;
 use crate::{
     batch::IGNORE,
     error::{Error, Result},
 };
-use crate::nn::by_hand::Known;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Shape, Storage, Tensor};
 use std::ops::AddAssign;
 

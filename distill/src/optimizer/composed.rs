@@ -30,7 +30,8 @@ impl Composed {
         let weights = flat(kept.iter().map(|kept| kept.variable.as_tensor()))?;
         let mut parts = vec![weights.zeros_like()?, weights.zeros_like()?];
         if averages {
-            parts.push(weights.clone());
+            // A variable alone is not copied to be joined with others.
+            parts.push(weights.copy()?);
         }
         let device = weights.device();
         Ok(Self { places, rates: Tensor::new(rates, device)?, decays: Tensor::new(decays, device)?, parts })

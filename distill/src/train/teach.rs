@@ -14,12 +14,7 @@ use pupil::{gguf::Gguf, text::Tokenizer};
 ///
 /// # Errors
 /// `Input` if it has another vocabulary than the student, or labels of other text or at another temperature.
-pub fn open(
-    recipe: &Recipe,
-    data: &Prepared,
-    threads: usize,
-    device: &Device,
-) -> Result<Option<Box<dyn Teacher>>> {
+pub fn open(recipe: &Recipe, data: &Prepared, threads: usize, device: &Device) -> Result<Option<Box<dyn Teacher>>> {
     let tokenizer = data.vocabulary.tokenizer();
     Ok(match &recipe.teacher {
         TeacherRecipe { labels: Some(path), .. } => {
