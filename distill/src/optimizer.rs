@@ -42,6 +42,8 @@ pub fn decays(name: &str, variable: &Tensor) -> bool {
 /// The optimiser and its state.
 pub struct AdamW {
     config: Config,
+    /// What now holds of it.
+    ema: f64,
     steps: u64,
     moments: BTreeMap<String, Moments>,
 }
@@ -101,12 +103,18 @@ impl AdamW {
             let moment = || vec![0.0; n];
             moments.insert(name.clone(), Moments { rate: rate(name), mean: moment(), square: moment(), average });
         }
-        Ok(Self { config, steps: 0, moments })
+        Ok(Self { config, ema, steps: 0, moments })
     }
 
     /// Steps done.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// From now on, this much of the running mean of weights stays from step to step, at most as much as in the constants:
+    /// a mean that has just begun is to forget the first weights soon.
+    pub fn set_ema(&mut self, ema: f64) {
+        self.ema = ema.min(self.config.ema);
     }
 
     /// Moves the variables against their gradients and returns the norm of these before clipping.
@@ -137,7 +145,7 @@ impl AdamW {
             return Err(Error::input(format!("the norm of the gradients is {norm}, expected a finite number")));
         }
         self.steps += 1;
-        let Config { beta1, beta2, epsilon, weight_decay, clip, ema } = self.config;
+        let Config { beta1, beta2, epsilon, weight_decay, clip, .. } = self.config;
         let steps = self.steps.min(1 << 30) as i32;
         let factors = Factors {
             // As PyTorch clips.
@@ -148,7 +156,7 @@ impl AdamW {
             root: (1.0 - beta2.powi(steps)).sqrt().recip() as f32,
             epsilon: epsilon as f32,
             keep: 1.0,
-            ema: ema as f32,
+            ema: self.ema as f32,
         };
         let decayed = (1.0 - learning_rate * weight_decay) as f32;
         for (name, variable, gradient) in pairs {

@@ -32,6 +32,10 @@ pub struct Config {
     /// Bins of a side's distribution: the longest distance is one cell less than this.
     #[serde(default = "bins")]
     pub bins: usize,
+    /// Where the centre of a cell lies, in cells from its top left corner, 0 to 1. Only a student whose centres lie where its
+    /// teacher's do can learn the teacher's bins.
+    #[serde(default = "centre")]
+    pub centre: f32,
     /// After each norm: `relu`, `leaky-relu`, `hard-swish` or `silu`.
     #[serde(default = "activation")]
     pub activation: Activation,
@@ -70,6 +74,10 @@ fn bins() -> usize {
     8
 }
 
+fn centre() -> f32 {
+    0.5
+}
+
 fn activation() -> Activation {
     Activation::HardSwish
 }
@@ -93,6 +101,7 @@ impl Config {
             levels: levels(),
             head_units: head_units(),
             bins: bins(),
+            centre: centre(),
             activation: activation(),
         }
     }
@@ -106,6 +115,7 @@ impl Config {
         within("stem", self.stem, 1, 1 << 10)?;
         within("neck", self.neck, 1, 1 << 10)?;
         within("bins", self.bins, 2, 64)?;
+        error::within("centre", self.centre.into(), 0.0, 1.0)?;
         for (i, stage) in self.stages.iter().enumerate() {
             let name = |field: &str| format!("stages[{i}].{field}");
             within(&name("channels"), stage.channels, 1, 1 << 12)?;

@@ -144,7 +144,7 @@ impl Detector {
         for (level, maps) in levels {
             by_picture.push(level.reshape((n, maps.height * maps.width, classes + 4 * bins))?);
         }
-        let anchors = Arc::new(anchors(size, self.config.strides()));
+        let anchors = Arc::new(anchors(size, self.config.strides(), self.config.centre));
         let rows = Tensor::cat(&by_picture, 1)?.reshape((n * anchors.len(), classes + 4 * bins))?;
         Ok((Outputs { rows, pictures: n, anchors, classes, bins }, forward.seen))
     }

@@ -152,7 +152,7 @@ fn gradients_of_the_whole_network() {
 
 /// Outputs of random numbers over a picture of 32 x 32, with two classes and four bins.
 fn outputs(pictures: usize, spread: f32) -> (Var, Outputs) {
-    let anchors = Arc::new(anchors::anchors([32, 32], &[8, 16]));
+    let anchors = Arc::new(anchors::anchors([32, 32], &[8, 16], 0.5));
     let (rows, width) = (pictures * anchors.len(), 2 + 4 * 4);
     let mut random = ChaCha8Rng::seed_from_u64(23);
     let numbers: Vec<f32> = (0..rows * width).map(|_| random.random_range(-spread..spread)).collect();

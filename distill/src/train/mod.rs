@@ -1,10 +1,12 @@
 //! Training: from a recipe to a student's file.
 //!
-//! [`distill`] is the whole of it: [`prepare`] makes examples of text, [`trainer`] goes through them step by step as
+//! For students that look at pictures, see [`detect`]. For the others [`distill`] is the whole of it: [`prepare`] makes examples of text, [`trainer`] goes through them step by step as
 //! [`schedule`] says, [`checkpoint`] keeps what it takes to go on, [`evaluate`] says how good the student is, and what was
 //! best becomes a file.
 
 pub mod checkpoint;
+mod course;
+pub mod detect;
 pub mod evaluate;
 mod file;
 mod make;
@@ -13,9 +15,11 @@ pub mod plots;
 pub mod prepare;
 pub mod rollout;
 pub mod schedule;
+mod standing;
 pub mod step;
 mod teach;
 pub mod trainer;
+mod weights;
 
 use crate::{
     error::{Error, Result},
@@ -59,9 +63,9 @@ pub struct Progress {
     pub steps: u64,
     /// The part of the training.
     pub phase: schedule::Phase,
-    /// The loss a token of this step.
+    /// The loss of this step, a token or a batch of pictures.
     pub loss: f64,
-    /// Tokens a second, padding not included.
+    /// Tokens a second, padding not included, or pictures a second.
     pub speed: f64,
     /// Seconds that are left.
     pub left: f64,
@@ -69,11 +73,11 @@ pub struct Progress {
 
 /// How a training ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum Outcome<R = Report> {
     /// It was stopped after this step and can go on.
     Stopped(u64),
     /// The student is there.
-    Done(Report),
+    Done(R),
 }
 
 /// What came of a training.

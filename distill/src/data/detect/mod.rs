@@ -11,11 +11,18 @@
 //! `val`, `valid` and `validation` are the same split, and `val2017` will do for `val`.
 
 #[cfg(feature = "train")]
+pub mod album;
+#[cfg(feature = "train")]
 pub mod augment;
+#[cfg(feature = "train")]
+pub mod batches;
 mod coco;
+#[cfg(feature = "train")]
+pub mod queue;
 mod yaml;
 mod yolo;
 
+use super::Bad;
 use crate::error::{Error, Result};
 use std::{
     collections::HashSet,
@@ -104,8 +111,8 @@ pub struct Dataset {
     pub class_ids: Vec<i64>,
     /// The pictures: split by split, COCO's by id, others by name or as listed.
     pub pictures: Vec<Item>,
-    /// How many boxes were left out because nothing of them is within their picture.
-    pub dropped: usize,
+    /// Boxes that were left out because nothing of them is within their picture, or because they have no area.
+    pub dropped: Bad,
 }
 
 impl Dataset {

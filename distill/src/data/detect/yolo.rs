@@ -1,6 +1,6 @@
 //! YOLO folders: a text file of boxes for each picture.
 
-use super::{Dataset, Item, Splits, Truth, first_file, size_of, yaml::Yaml};
+use super::{Bad, Dataset, Item, Splits, Truth, first_file, size_of, yaml::Yaml};
 use crate::error::{Error, Result};
 use std::{
     collections::HashSet,
@@ -95,7 +95,7 @@ fn text_of(path: &Path) -> Result<String> {
 /// Reads the pictures of the places, which are folders or lists. A picture that is in two of them is read once.
 fn read(classes: Vec<String>, places: &[PathBuf], root: &Path) -> Result<Dataset> {
     let class_ids = (0..).take(classes.len()).collect();
-    let mut dataset = Dataset { classes, class_ids, pictures: Vec::new(), dropped: 0 };
+    let mut dataset = Dataset { classes, class_ids, pictures: Vec::new(), dropped: Bad::default() };
     let (mut seen, mut labelled) = (HashSet::new(), false);
     for place in places {
         for path in pictures(place, root)? {
@@ -161,15 +161,10 @@ fn add(dataset: &mut Dataset, path: PathBuf) -> Result<bool> {
     let size = size_of(&path)?;
     let label = label_paths(&path).into_iter().find(|path| path.is_file());
     let boxes = match &label {
-        Some(label) => read_label(label, size, dataset.classes.len())?,
+        Some(label) => read_label(label, size, dataset.classes.len(), &mut dataset.dropped)?,
         None => Vec::new(),
     };
-    let all = boxes.len();
-    let boxes: Vec<Truth> = boxes.into_iter().filter_map(|truth| truth.clipped(size)).collect();
-    dataset.dropped += all - boxes.len();
     let id = dataset.pictures.len() as i64;
-    // What is left is all that can be seen of it.
-    let boxes = boxes.into_iter().map(|truth| Truth::new(truth.class, truth.rect)).collect();
     dataset.pictures.push(Item { path, id, size, boxes });
     Ok(label.is_some())
 }
@@ -184,14 +179,18 @@ fn label_paths(picture: &Path) -> [PathBuf; 2] {
     [parts.iter().collect(), beside]
 }
 
-fn read_label(path: &Path, size: (usize, usize), classes: usize) -> Result<Vec<Truth>> {
-    let text = text_of(path)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(i, line)| {
-            read_line(line, size, classes).map_err(|error| error.at(format!("{} line {}", path.display(), i + 1)))
-        })
-        .collect()
+/// The boxes in a label file, as much of them as is within the picture.
+fn read_label(path: &Path, size: (usize, usize), classes: usize, dropped: &mut Bad) -> Result<Vec<Truth>> {
+    let mut boxes = Vec::new();
+    for (i, line) in text_of(path)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let place = || format!("{} line {}", path.display(), i + 1);
+        match read_line(line, size, classes).map_err(|error| error.at(place()))?.clipped(size) {
+            // What is left is all that can be seen of it.
+            Some(Truth { class, rect, .. }) => boxes.push(Truth::new(class, rect)),
+            None => dropped.add(|| format!("{}: nothing of the box is within the picture", place())),
+        }
+    }
+    Ok(boxes)
 }
 
 /// `class x y width height`, or `class` and at least three points of an outline; all in fractions of the picture.
