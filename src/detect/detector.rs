@@ -213,6 +213,24 @@ impl Detector {
         Ok(Self { engine: self.engine.with_threads(threads)?, threads, ..self })
     }
 
+    /// The same detector for inputs of another width and height, where its network can see such.
+    ///
+    /// # Errors
+    /// `Unsupported` if the network is for one size only; `Format` if its head is.
+    pub fn with_size(self, [width, height]: [usize; 2]) -> Result<Self> {
+        let one = |why: &str| Error::unsupported(format!("{}: cannot see pictures of another size: {why}", self.name));
+        #[allow(irrefutable_let_patterns, reason = "there is another engine with the feature onnx")]
+        let Engine::Net(session) = self.engine else { return Err(one("tract runs it")) };
+        let net = session.into_net().ok_or_else(|| one("its network is in use"))?;
+        let net = net.resized([height, width]).map_err(|e| e.at(&self.name))?;
+        let engine = Engine::Net(Box::new(Session::new(Arc::new(net), self.threads)?));
+        let (input, outputs) = engine.shapes();
+        let mut spec = self.spec.clone();
+        (spec.geometry.width, spec.geometry.height) = (width, height);
+        spec.check(input, &outputs).map_err(|e| e.at(&self.name))?;
+        Ok(Self { engine, spec, input, outputs, ..self })
+    }
+
     /// Threads that it computes with.
     pub fn threads(&self) -> usize {
         self.threads

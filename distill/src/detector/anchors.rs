@@ -13,13 +13,17 @@ pub struct Anchor {
 
 /// The cells of all levels, the finest level first, each row by row: in the order of a detector's outputs.
 ///
-/// Sides must be multiples of the strides. `middle` is where a cell's centre lies, in cells from its top left corner.
+/// The last cells may reach beyond the edge. `middle` is where a cell's centre lies, in cells from its top left corner.
 pub fn anchors([width, height]: [usize; 2], strides: &[usize], middle: f32) -> Vec<Anchor> {
     let mut all = Vec::new();
     for &stride in strides {
         let centre = |i: usize| (i as f32 + middle) * stride as f32;
-        for y in 0..height / stride {
-            all.extend((0..width / stride).map(|x| Anchor { x: centre(x), y: centre(y), stride: stride as f32 }));
+        for y in 0..height.div_ceil(stride) {
+            all.extend((0..width.div_ceil(stride)).map(|x| Anchor {
+                x: centre(x),
+                y: centre(y),
+                stride: stride as f32,
+            }));
         }
     }
     all

@@ -109,7 +109,7 @@ impl Detector {
     /// and height. Norms go by the batch, and running moments follow.
     ///
     /// # Errors
-    /// `Input` for pictures of another size than this, or one that its levels do not divide.
+    /// `Input` for pictures of another size than this, or one that is no multiple of 32.
     pub fn train(&mut self, pictures: &Tensor, size: [usize; 2]) -> Result<Outputs> {
         let (outputs, seen) = self.pass(pictures, size, true)?;
         for (name, batch) in seen {

@@ -64,6 +64,14 @@ impl Teacher {
         threads: usize,
     ) -> Result<Self> {
         let mut detector = pupil::Detector::open_with_threads(path, threads)?;
+        let geometry = &detector.spec().geometry;
+        if [geometry.width, geometry.height] != [config.width, config.height] {
+            // One that is for one size only still finds objects.
+            detector = match detector.with_size([config.width, config.height]) {
+                Ok(detector) => detector,
+                Err(_) => pupil::Detector::open_with_threads(path, threads)?,
+            };
+        }
         let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
         for ours in map.keys() {
             if !names.iter().any(|name| same(name, ours)) {
@@ -282,10 +290,12 @@ mod tests {
         let (total, lost) = loss(&seen, &targets, Some(&soft), &Objective::default()).unwrap();
         assert!(lost.kd_classes.is_finite() && total.to_scalar::<f32>().unwrap().is_finite());
 
-        let other = Config { classes: 2, width: 32, ..config.clone() };
+        let other = Config { classes: 2, width: 96, height: 64, ..config.clone() };
+        assert_eq!(open(&other).route(), Route::Bins);
+        let other = Config { classes: 2, width: 64, height: 64, levels: 4, ..config.clone() };
         let mut teacher = open(&other);
         assert_eq!(teacher.route(), Route::Objects);
-        let shown: Vec<Picture> = self::pictures([32, 32]);
+        let shown: Vec<Picture> = self::pictures([64, 64]);
         let seen = outputs(&other, &shown);
         let soft = teacher.look(&shown, &seen).unwrap();
         let objects = soft.classes.chunks(2).filter(|row| row[0] > NEVER).count();

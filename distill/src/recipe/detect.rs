@@ -85,7 +85,7 @@ pub enum Detect {
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "they are those of the configuration")]
 pub struct StudentRecipe {
-    /// Width and height of its pictures in pixels.
+    /// Width and height of its pictures in pixels, multiples of 32.
     pub size: [usize; 2],
     /// Channels of its first layer, by which all others go.
     pub channels: usize,
