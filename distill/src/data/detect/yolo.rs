@@ -1,14 +1,12 @@
 //! YOLO folders: a text file of boxes for each picture.
 
-use super::{Bad, Dataset, Item, Splits, Truth, first_file, size_of, yaml::Yaml};
+use super::{Bad, Dataset, EXTENSIONS, Item, Splits, Truth, first_file, size_of, yaml::Yaml};
 use crate::error::{Error, Result};
 use std::{
     collections::HashSet,
     fs,
     path::{Component, Path, PathBuf},
 };
-
-const EXTENSIONS: [&str; 5] = ["bmp", "jpeg", "jpg", "png", "webp"];
 
 /// Folders in folders in the folder of pictures, at most: links may go round in circles.
 const DEPTH: usize = 8;
@@ -73,21 +71,26 @@ fn list_of(folder: &Path, name: &str) -> Option<PathBuf> {
 
 /// The lines of `classes.txt`.
 fn class_names(folder: &Path) -> Result<Vec<String>> {
-    let Some(path) = first_file(folder, &["classes.txt", "labels/classes.txt"]) else {
+    listed_classes(folder)?.ok_or_else(|| {
         let expected = "expected data.yaml or classes.txt, or COCO's annotations/instances_<split>.json";
-        return Err(Error::format(format!("{}: no class names, {expected}", folder.display())));
-    };
+        Error::format(format!("{}: no class names, {expected}", folder.display()))
+    })
+}
+
+/// The lines of `classes.txt`, if there is one.
+pub(super) fn listed_classes(folder: &Path) -> Result<Option<Vec<String>>> {
+    let Some(path) = first_file(folder, &["classes.txt", "labels/classes.txt"]) else { return Ok(None) };
     let text = text_of(&path)?;
     let classes: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_string()).collect();
     match classes.iter().position(String::is_empty) {
         Some(line) => Err(Error::format(format!("{} line {}: empty, expected a class name", path.display(), line + 1))),
         None if classes.is_empty() => Err(Error::format(format!("{}: empty, expected class names", path.display()))),
-        None => Ok(classes),
+        None => Ok(Some(classes)),
     }
 }
 
 /// A text file, without the mark that Windows puts in front.
-fn text_of(path: &Path) -> Result<String> {
+pub(super) fn text_of(path: &Path) -> Result<String> {
     let text = fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }

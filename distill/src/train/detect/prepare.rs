@@ -4,7 +4,7 @@ use crate::{
     data::{
         Bad,
         detect::{
-            Dataset, Item,
+            Dataset, EXTENSIONS, Item,
             album::{Album, Photo},
         },
     },
@@ -21,9 +21,6 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-/// What the names of pictures end with.
-const EXTENSIONS: [&str; 5] = ["bmp", "jpeg", "jpg", "png", "webp"];
 
 /// Pictures, ready for training.
 pub struct Prepared {
