@@ -330,7 +330,7 @@ pub struct EvalDetectArgs {
     /// The GGUF file of the detector
     #[arg(short, long, value_name = "FILE")]
     pub model: PathBuf,
-    /// The data set: a folder in YOLO's or COCO's layout, a data.yaml, or a COCO .json
+    /// The data set: a folder in YOLO's, COCO's or VOC's layout, a data.yaml, or a COCO .json
     #[arg(short, long, value_name = "PATH")]
     pub data: PathBuf,
     /// Parts of the data set [default: all]
@@ -527,7 +527,7 @@ pupil-distill lists all keys. Ctrl-C writes a checkpoint; the same command goes 
 pub struct DistillArgs {
     /// The recipe, a TOML file
     pub recipe: PathBuf,
-    /// Where the recipe's text is [default: beside the recipe]
+    /// Where the recipe's text or pictures are [default: beside the recipe]
     #[arg(long, value_name = "DIR")]
     pub data_root: Option<PathBuf>,
     /// Where checkpoints, records and curves go [default: beside the student's file, with the ending .run]

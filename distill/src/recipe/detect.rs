@@ -307,7 +307,7 @@ mod defaults {
         ema: f64 = 0.998;
         workers: usize = 1;
         pictures: usize = 200;
-        budget: f64 = 0.1;
+        budget: f64 = 0.08;
         confidence: f32 = 0.3;
         iou: f32 = 0.6;
     }

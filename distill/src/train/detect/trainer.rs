@@ -352,9 +352,10 @@ fn optimizer(recipe: &Recipe, student: &Detector) -> Result<AdamW> {
     AdamW::new(config, student.variables(), |_| 1.0)
 }
 
-/// What a checkpoint is good for: the same student, pictures and losses. How it is measured may change.
+/// What a checkpoint is good for: the same student, pictures and losses. How long and how it is measured may change.
 fn made_for(recipe: &Recipe, data: &Prepared) -> String {
-    let train = TrainRecipe { eval_every: None, patience: 0, workers: 1, ..recipe.train.clone() };
+    let train = recipe.train.clone();
+    let train = TrainRecipe { steps: None, epochs: None, eval_every: None, patience: 0, workers: 1, ..train };
     let Recipe { student, augment, teacher, loss, data: part, .. } = recipe;
     let (pictures, boxes, repeat) = (data.album.photos().len(), data.boxes(), part.repeat);
     let teacher = teacher.as_ref().map(|teacher| (teacher.file.file_name(), &teacher.classes, teacher.until));
