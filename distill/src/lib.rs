@@ -33,6 +33,7 @@
 //! 7. `optimizer`: the step from gradients to better weights.
 //! 8. `export`: the file that the runtime maps.
 //! 9. `detector`: the same for detectors, whose students, losses and files are another world.
+//! 10. `recipe` and `train`: a whole training, of either world.
 
 #[cfg(feature = "train")]
 pub mod batch;

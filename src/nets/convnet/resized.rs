@@ -9,9 +9,10 @@ impl Program {
     /// ratio, and slices that reach to the end of a map still do.
     ///
     /// # Errors
-    /// `Unsupported` if an operation is for one size only.
+    /// `Unsupported` if an operation is for one size only; `Format` for a size of 0, or of more than maps may have.
     pub fn resized(&self, [height, width]: [usize; 2]) -> Result<Self> {
-        let mut shapes = vec![Shape { h: height, w: width, ..self.shapes()[0] }];
+        let input = Shape { h: height, w: width, ..self.shapes()[0] };
+        let mut shapes = vec![input.checked().map_err(|e| e.at("the input"))?];
         let mut ops = Vec::with_capacity(self.ops().len());
         for (i, op) in self.ops().iter().enumerate() {
             let place = |e: Error| e.at(format_args!("operation {i}"));
@@ -41,10 +42,10 @@ fn follow(op: &Op, before: &[Shape], now: &[Shape]) -> Result<Op> {
     match &mut op {
         Op::Resize { x, size: [h, w], .. } => {
             for (side, before, now) in [(h, before[*x].h, now[*x].h), (w, before[*x].w, now[*x].w)] {
-                if !(*side * now).is_multiple_of(before) {
-                    return fixed("makes a map larger by no whole ratio");
+                match side.checked_mul(now) {
+                    Some(scaled) if scaled.is_multiple_of(before) => *side = scaled / before,
+                    _ => return fixed("makes a map of no whole size"),
                 }
-                *side = *side * now / before;
             }
         }
         Op::Slice { x, axis, from, len, step } if *axis != Axis::C => {
@@ -95,6 +96,7 @@ mod tests {
         let shapes: Vec<String> = larger.shapes().iter().map(Shape::to_string).collect();
         assert_eq!(shapes, ["16x24x3", "8x24x3", "8x12x3", "4x6x4", "8x12x4", "8x12x8"]);
         assert_eq!(larger.resized([8, 8]).unwrap(), program);
+        assert!(program.resized([usize::MAX, 8]).is_err() && program.resized([0, 8]).is_err());
     }
 
     #[test]
