@@ -143,6 +143,9 @@ fn parameters(student: &dyn Student) -> usize {
 }
 
 /// Sets the threads that training computes with, in all of the program and once for all.
+///
+/// candle's own threads, which add tensors, spin for a while after each of them. Where cores are few and shared with others,
+/// `CANDLE_BARRIER_POOL_SPIN_LIMIT=2000` in the environment has them sleep sooner (it is 25,000 otherwise).
 pub fn use_threads(threads: usize) {
     // candle asks rayon's pool how many there are; a pool that is there already stays.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
