@@ -330,7 +330,7 @@ pub struct EvalDetectArgs {
     /// The GGUF file of the detector
     #[arg(short, long, value_name = "FILE")]
     pub model: PathBuf,
-    /// The data set: a folder in YOLO's or COCO's layout, a data.yaml, or a COCO .json
+    /// The data set: a folder in YOLO's, COCO's or VOC's layout, a data.yaml, or a COCO .json
     #[arg(short, long, value_name = "PATH")]
     pub data: PathBuf,
     /// Parts of the data set [default: all]

@@ -9,8 +9,8 @@ use clap::Args;
 use indicatif::ProgressBar;
 use pupil_distill::{
     device::Place,
-    recipe::{InitRecipe, Recipe},
-    train::{Options, Outcome as Trained, Progress, Report, Watch, distill, use_threads},
+    recipe::{AnyRecipe, InitRecipe, Recipe, detect},
+    train::{self, Options, Outcome as Trained, Progress, Watch, distill, use_threads},
 };
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pupil-distill lists all keys. Ctrl-C writes a checkpoint; the same command goes 
 pub struct DistillArgs {
     /// The recipe, a TOML file
     pub recipe: PathBuf,
-    /// Where the recipe's text is [default: beside the recipe]
+    /// Where the recipe's text or pictures are [default: beside the recipe]
     #[arg(long, value_name = "DIR")]
     pub data_root: Option<PathBuf>,
     /// Where checkpoints, records and curves go [default: beside the student's file, with the ending .run]
@@ -47,7 +47,13 @@ pub struct DistillArgs {
 
 /// Trains the student of the recipe that `args` name, and says what came of it.
 pub fn run(args: &DistillArgs) -> Outcome {
-    let mut recipe = Recipe::open(&args.recipe, args.data_root.as_deref())?;
+    match AnyRecipe::open(&args.recipe, args.data_root.as_deref())? {
+        AnyRecipe::Language(recipe) => language(*recipe, args),
+        AnyRecipe::Detect(recipe) => detector(*recipe, args),
+    }
+}
+
+fn language(mut recipe: Recipe, args: &DistillArgs) -> Outcome {
     if let Some(steps) = args.steps {
         (recipe.train.steps, recipe.train.epochs) = (Some(steps), None);
     }
@@ -55,24 +61,39 @@ pub fn run(args: &DistillArgs) -> Outcome {
         let named = recipe.init.take().unwrap_or_default();
         recipe.init = Some(InitRecipe { file: file.clone(), ..named });
     }
-    let threads = args.threads.unwrap_or_else(all_threads);
-    use_threads(threads);
-    let folder = args.run.clone().unwrap_or_else(|| recipe.output.file.with_extension("run"));
-    let options = Options { folder, fresh: args.fresh, threads, place: args.device };
-    interrupt::install()?;
-    let mut show = Show { bar: progress::steps() };
-    let trained = interrupt::during(|| distill(&recipe, &options, &mut show));
-    show.bar.finish_and_clear();
-    match trained? {
-        Trained::Stopped(step) => {
-            eprintln!("pupil: stopped after step {step}; the same command goes on from there");
-            Err(Failure::Interrupted)
-        }
-        Trained::Done(report) => {
-            describe(&report, &recipe.output.file, &options.folder);
-            Ok(())
-        }
+    let options = options(args, &recipe.output.file);
+    let report = train("tokens", |show| distill(&recipe, &options, show))?;
+    let train::Report { parameters, bytes, step, validation, score_name, score } = report;
+    println!("student     {:.2} M parameters, best after step {step}", parameters as f64 / 1e6);
+    println!("validation  {validation:.4} nats a token, perplexity {:.2}", validation.exp());
+    if let Some(score) = score {
+        println!("{score_name:<11} {score:.2} of the file, on what was held out");
     }
+    println!("file        {}, {:.2} MB", recipe.output.file.display(), bytes as f64 / 1e6);
+    println!("curves      {}", options.folder.display());
+    Ok(())
+}
+
+fn detector(mut recipe: detect::Recipe, args: &DistillArgs) -> Outcome {
+    if let Some(steps) = args.steps {
+        (recipe.train.steps, recipe.train.epochs) = (Some(steps), None);
+    }
+    if args.init_from.is_some() {
+        return Err(Failure::Message("--init-from: a detector begins with random weights, expected none".into()));
+    }
+    let options = options(args, &recipe.output.file);
+    let report = train("pictures", |show| train::detect::distill(&recipe, &options, show))?;
+    let train::detect::Report { parameters, step, files, measured_on } = report;
+    println!("student     {:.2} M parameters, best after step {step}", parameters as f64 / 1e6);
+    for file in &files {
+        println!("\n{} of {measured_on}\n{}\n", file.arithmetic, file.scores);
+    }
+    for file in &files {
+        let (megabytes, path) = (file.bytes as f64 / 1e6, file.path.display());
+        println!("{:<11} {path}, {megabytes:.2} MB, {:.2} ms a picture", file.arithmetic, file.milliseconds);
+    }
+    println!("curves      {}", options.folder.display());
+    Ok(())
 }
 
 /// The device that `--device` names. The third one is for those who work on the operations of other devices.
@@ -85,20 +106,32 @@ fn place(name: &str) -> Result<Place, String> {
     }
 }
 
-fn describe(report: &Report, file: &Path, folder: &Path) {
-    let Report { parameters, bytes, step, validation, score_name, score } = report;
-    println!("student     {:.2} M parameters, best after step {step}", *parameters as f64 / 1e6);
-    println!("validation  {validation:.4} nats a token, perplexity {:.2}", validation.exp());
-    if let Some(score) = score {
-        println!("{score_name:<11} {score:.2} of the file, on what was held out");
+fn options(args: &DistillArgs, output: &Path) -> Options {
+    let threads = args.threads.unwrap_or_else(all_threads);
+    use_threads(threads);
+    let folder = args.run.clone().unwrap_or_else(|| output.with_extension("run"));
+    Options { folder, fresh: args.fresh, threads, place: args.device }
+}
+
+/// Runs a training that can be interrupted, with a bar in which `unit` are read.
+fn train<R>(unit: &'static str, distill: impl FnOnce(&mut Show) -> pupil_distill::Result<Trained<R>>) -> Outcome<R> {
+    interrupt::install()?;
+    let mut show = Show { bar: progress::steps(), unit };
+    let trained = interrupt::during(|| distill(&mut show));
+    show.bar.finish_and_clear();
+    match trained? {
+        Trained::Done(report) => Ok(report),
+        Trained::Stopped(step) => {
+            eprintln!("pupil: stopped after step {step}; the same command goes on from there");
+            Err(Failure::Interrupted)
+        }
     }
-    println!("file        {}, {:.2} MB", file.display(), *bytes as f64 / 1e6);
-    println!("curves      {}", folder.display());
 }
 
 /// Shows a training at the terminal.
 struct Show {
     bar: ProgressBar,
+    unit: &'static str,
 }
 
 impl Watch for Show {
@@ -112,7 +145,8 @@ impl Watch for Show {
         self.bar.set_length(steps);
         self.bar.set_position(step);
         let left = indicatif::HumanDuration(std::time::Duration::from_secs_f64(left.min(1e9)));
-        self.bar.set_message(format!("{} loss {loss:.3}  {speed:.0} tokens/s  {left} left", phase.name()));
+        let unit = self.unit;
+        self.bar.set_message(format!("{} loss {loss:.3}  {speed:.0} {unit}/s  {left} left", phase.name()));
     }
 
     fn stop(&self) -> bool {

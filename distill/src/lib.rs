@@ -34,6 +34,7 @@
 //! 8. `export`: the file that the runtime maps.
 //! 9. `device`: where they learn.
 //! 10. `detector`: the same for detectors, whose students, losses and files are another world.
+//! 11. `recipe` and `train`: a whole training, of either world.
 
 #[cfg(feature = "train")]
 pub mod batch;

@@ -102,7 +102,7 @@ fn every_layout_of_folders() {
         let both = folder.open("val + train");
         assert_eq!(names(&both), ["of-valid", "of-train"], "{layout}");
         assert_eq!((&both.classes[..], &both.class_ids[..]), (&["cat".to_string(), "dog".into()][..], &[0, 1][..]));
-        assert_eq!((both.boxes(), both.dropped), (2, 0), "{layout}");
+        assert_eq!((both.boxes(), both.dropped.count), (2, 0), "{layout}");
         assert_eq!(both.pictures[0].size, (100, 50));
         let truth = both.pictures[0].boxes[0];
         assert_eq!((truth.class, truth.crowd), (1, false));
@@ -186,7 +186,8 @@ fn labels() {
     folder.write("a.txt", lines);
     let dataset = folder.open("");
     // The third box is outside of the picture and the fourth has no width; the first sticks out, the last is an outline.
-    assert_eq!(dataset.dropped, 2);
+    assert_eq!(dataset.dropped.count, 2);
+    assert!(dataset.dropped.first[0].ends_with("a.txt line 4: nothing of the box is within the picture"));
     let boxes: Vec<_> = dataset.pictures[0].boxes.iter().map(|truth| (truth.class, truth.rect, truth.area)).collect();
     let expected = [(0, [0.0, 15.0, 10.0, 35.0], 200.0), (1, [35.0, 15.0, 65.0, 35.0], 600.0)];
     assert_eq!(boxes[..2], expected);
@@ -279,7 +280,7 @@ fn coco_json() {
     assert_eq!((first.class, first.rect, first.area, first.crowd), (2, [1.5, 2.0, 4.5, 6.0], 12.0, false));
     assert_eq!((second.class, second.rect, second.area), (1, [90.0, 10.0, 100.0, 20.0], 33.5));
     assert!(second.crowd && !second.ignore);
-    assert_eq!((dataset.boxes(), dataset.dropped), (2, 1));
+    assert_eq!((dataset.boxes(), dataset.dropped.count), (2, 1));
 
     let expected = ".: no split `train`, expected annotations/instances_train.json or train/_annotations.coco.json";
     assert_eq!(folder.refused("", "train"), (ErrorKind::Input, expected.into()));
@@ -350,4 +351,83 @@ fn bad_coco_json() {
         let message = without_place(&message);
         assert_eq!((kind, message), (ErrorKind::Format, format!("x.json: {expected}")), "{json}");
     }
+}
+
+fn voc(filename: &str, objects: &str) -> String {
+    format!(
+        "<annotation>\n<filename>{filename}</filename>\n<size><width>100</width><height>50</height></size>\n\
+         {objects}</annotation>\n"
+    )
+}
+
+fn object(name: &str, [x0, y0, x1, y1]: [&str; 4], more: &str) -> String {
+    format!(
+        "<object><name>{name}</name>{more}<bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax>\
+         <ymax>{y1}</ymax></bndbox></object>\n"
+    )
+}
+
+#[test]
+fn voc_in_both_layouts() {
+    let boxes = [
+        object("dog", ["11", "6", "20.5", "15"], "<part><name>head</name></part>"),
+        object("cat", ["90", "1", "130", "50"], "<difficult>1</difficult>"),
+        object("cat", ["120", "1", "130", "50"], ""),
+    ];
+    let check = |folder: &Folder, name: &str| {
+        let dataset = folder.open("train");
+        assert_eq!(
+            (names(&dataset), &dataset.classes[..]),
+            (vec![name.into()], &["cat".to_string(), "dog".into()][..])
+        );
+        let found: Vec<_> =
+            dataset.pictures[0].boxes.iter().map(|truth| (truth.class, truth.rect, truth.ignore)).collect();
+        let expected = [(1, [10.0, 5.0, 20.5, 15.0], false), (0, [89.0, 0.0, 100.0, 50.0], true)];
+        assert_eq!(found, expected);
+        let place = dataset.dropped.first[0].rsplit('/').next().unwrap();
+        assert_eq!(place, format!("{name}.xml line 6: nothing of the box is within the picture"));
+        assert_eq!((folder.open("val").boxes(), names(&folder.open("")).len()), (0, 2));
+    };
+    let files = [
+        ("Annotations/a.xml", &*voc("a.png", &boxes.concat())),
+        ("Annotations/b.xml", &*voc("C:\\work\\b.png", "")),
+        ("ImageSets/Main/train.txt", "a  1\n"),
+        ("ImageSets/Main/val.txt", "b -1\n"),
+        ("JPEGImages/a.png", "100x50"),
+        ("JPEGImages/b.png", "100x50"),
+    ];
+    let folder = Folder::new("voc", &files);
+    check(&folder, "a");
+    assert!(folder.refused("", "test").1.contains("no split `test`, expected ImageSets/Main/test.txt"));
+    let files = [
+        ("train/x.xml", &*voc("elsewhere.jpg", &boxes.concat())),
+        ("train/x.png", "100x50"),
+        ("valid/y.xml", &*voc("y.png", "")),
+        ("valid/y.png", "100x50"),
+    ];
+    check(&Folder::new("voc-beside", &files), "x");
+}
+
+#[test]
+fn bad_voc() {
+    let folder = Folder::new("voc-bad", &[("a.png", "100x50"), ("classes.txt", "cat")]);
+    let sides = ["1", "1", "9", "9"];
+    for (text, expected) in [
+        (voc("a.png", &object("dog", sides, "")), "a.xml line 4: the class is `dog`, expected one of cat"),
+        (voc("a.png", &object("cat", ["1", "x", "9", "9"], "")), "a.xml line 4: `ymin` is `x`, expected a number"),
+        (voc("a.png", "<object><name>cat</name></object>"), "a.xml line 4: an object without a `bndbox`"),
+        (voc("a.png", "\n<object></object>"), "a.xml line 5: `object` without `name`"),
+        (voc("a.png", "").replace("100", "90"), "a.xml line 3: the size is 90x50, but the picture's is 100x50"),
+        ("<html></html>".into(), "a.xml line 1: the root is no `annotation`"),
+    ] {
+        folder.write("a.xml", &text);
+        assert_eq!(folder.refused("", ""), (ErrorKind::Format, expected.into()));
+    }
+    folder.write("a.xml", "<annotation>\n<object></annotation>");
+    assert!(folder.refused("", "").1.starts_with("a.xml line 2: "));
+    folder.write("a.xml", "<!DOCTYPE x [<!ENTITY a \"b\">]><annotation>&a;</annotation>");
+    assert!(folder.refused("", "").1.contains("expected XML"));
+    folder.write("a.xml", &voc("gone.png", ""));
+    fs::remove_file(folder.0.join("a.png")).unwrap();
+    assert!(folder.refused("", "").1.starts_with("a.xml: the picture `gone.png` is not found, expected it in"));
 }

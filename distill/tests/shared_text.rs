@@ -38,7 +38,7 @@ fn round_trips(vocabulary: &Vocabulary, texts: &[String]) -> f64 {
 fn tatoeba() {
     let Some(path) = shared("translate/tatoeba_de/deu.tsv") else { return };
     let corpus = Corpus::read(&[path], Kind::Translate).unwrap();
-    assert!(corpus.items.len() > 160_000 && corpus.bad.count < 10, "{}", corpus.bad);
+    assert!(corpus.items.len() > 160_000 && corpus.bad.count < 10, "{}", corpus.bad.summary("lines"));
     let all = corpus.items.len();
     let parts = Parts::new(corpus.items, HeldOut { test: 2000, validation: 1000 });
     assert_eq!((Parts::sources(&parts.test), Parts::sources(&parts.validation)), (2000, 1000));
@@ -67,7 +67,7 @@ fn tatoeba() {
 fn dialogues() {
     let Some(path) = shared("chat/dolly_subset/train.jsonl") else { return };
     let corpus = Corpus::read(&[path], Kind::Chat).unwrap();
-    assert!(corpus.items.len() > 8000 && corpus.bad.count < 10, "{}", corpus.bad);
+    assert!(corpus.items.len() > 8000 && corpus.bad.count < 10, "{}", corpus.bad.summary("lines"));
     let texts: Vec<String> = corpus
         .items
         .iter()

@@ -7,7 +7,7 @@ use super::spec::{Spec, check_fraction, check_max};
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::image::{Detection, Picture, nms};
+use crate::image::{Detection, Picture, Placement, nms};
 use crate::nets::convnet::program::Shape;
 use crate::nets::convnet::{ConvNet, Session};
 #[cfg(feature = "onnx")]
@@ -213,6 +213,24 @@ impl Detector {
         Ok(Self { engine: self.engine.with_threads(threads)?, threads, ..self })
     }
 
+    /// The same detector for inputs of another width and height, where its network can see such.
+    ///
+    /// # Errors
+    /// `Unsupported` if the network is for one size only; `Format` if its head is.
+    pub fn with_size(self, [width, height]: [usize; 2]) -> Result<Self> {
+        let one = |why: &str| Error::unsupported(format!("{}: cannot see pictures of another size: {why}", self.name));
+        #[allow(irrefutable_let_patterns, reason = "there is another engine with the feature onnx")]
+        let Engine::Net(session) = self.engine else { return Err(one("tract runs it")) };
+        let net = session.into_net().ok_or_else(|| one("its network is in use"))?;
+        let net = net.resized([height, width]).map_err(|e| e.at(&self.name))?;
+        let engine = Engine::Net(Box::new(Session::new(Arc::new(net), self.threads)?));
+        let (input, outputs) = engine.shapes();
+        let mut spec = self.spec.clone();
+        (spec.geometry.width, spec.geometry.height) = (width, height);
+        spec.check(input, &outputs).map_err(|e| e.at(&self.name))?;
+        Ok(Self { engine, spec, input, outputs, ..self })
+    }
+
     /// Threads that it computes with.
     pub fn threads(&self) -> usize {
         self.threads
@@ -265,10 +283,7 @@ impl Detector {
     /// # Errors
     /// `Unsupported` or `Format` if the network cannot be run; never so for one that this library runs itself.
     pub fn detect(&mut self, picture: &Picture) -> Result<Vec<Detection>> {
-        let start = Instant::now();
-        let placement = self.spec.geometry.place(picture, self.engine.input());
-        let placed = Instant::now();
-        self.engine.run().map_err(|e| e.at(&self.name))?;
+        let placement = self.place_and_run(picture)?;
         let ran = Instant::now();
         self.candidates.restart(self.confidence);
         let (engine, shapes) = (&self.engine, &self.outputs);
@@ -280,8 +295,28 @@ impl Detector {
         nms(found, iou, self.max);
         let in_picture = found.iter().map(|found| Detection { rect: placement.to_picture(found.rect), ..*found });
         let found = in_picture.filter(|found| found.rect.area() > 0.0).collect();
-        self.times = Times { place: placed - start, net: ran - placed, decode: ran.elapsed() };
+        self.times.decode = ran.elapsed();
         Ok(found)
+    }
+
+    /// Has the network look at a picture, and takes down how long that took.
+    pub(super) fn place_and_run(&mut self, picture: &Picture) -> Result<Placement> {
+        let start = Instant::now();
+        let placement = self.spec.geometry.place(picture, self.engine.input());
+        let placed = Instant::now();
+        self.engine.run().map_err(|e| e.at(&self.name))?;
+        self.times = Times { place: placed - start, net: placed.elapsed(), decode: Duration::ZERO };
+        Ok(placement)
+    }
+
+    /// The shape of the network's input.
+    pub(super) fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// An output of the network.
+    pub(super) fn output(&self, i: usize) -> Map<'_> {
+        Map { shape: self.outputs[i], data: self.engine.output(i) }
     }
 
     /// How long the last picture took.

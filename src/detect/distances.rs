@@ -67,9 +67,8 @@ impl Distances {
     }
 
     pub(super) fn decode(&self, maps: Maps, input: Shape, classes: usize, found: &mut Candidates) {
-        let (right, bottom) = (input.w as f32, input.h as f32);
         for level in &self.levels {
-            let (grid, stride) = (cells(input, level.stride), level.stride as f32);
+            let grid = cells(input, level.stride);
             let distances = level.distances.view(maps);
             let scan = Scan {
                 places: grid.len(),
@@ -80,18 +79,18 @@ impl Distances {
                 every: self.every,
             };
             scan.above(found.floor(), |place, class, score| {
-                let x = ((place % grid.w) as f32 + self.centre) * stride;
-                let y = ((place / grid.w) as f32 + self.centre) * stride;
-                let [l, t, r, b] = std::array::from_fn(|side| stride * distance(&distances, place, side, self.bins));
-                let corners = [
-                    (x - l).clamp(0.0, right),
-                    (y - t).clamp(0.0, bottom),
-                    (x + r).clamp(0.0, right),
-                    (y + b).clamp(0.0, bottom),
-                ];
-                found.push(class, score, corners);
+                found.push(class, score, self.corners(&distances, place, grid, level.stride, input));
             });
         }
+    }
+
+    /// The box of a cell.
+    pub(super) fn corners(&self, distances: &View, place: usize, grid: Shape, stride: usize, input: Shape) -> [f32; 4] {
+        let (right, bottom, stride) = (input.w as f32, input.h as f32, stride as f32);
+        let x = ((place % grid.w) as f32 + self.centre) * stride;
+        let y = ((place / grid.w) as f32 + self.centre) * stride;
+        let [l, t, r, b] = std::array::from_fn(|side| stride * distance(distances, place, side, self.bins));
+        [(x - l).clamp(0.0, right), (y - t).clamp(0.0, bottom), (x + r).clamp(0.0, right), (y + b).clamp(0.0, bottom)]
     }
 }
 

@@ -6,11 +6,13 @@
 //! | [`Spec`] | what a file says besides its network |
 //! | [`Head`] | how outputs say where objects are: [`grid`], [`distances`], [`anchors`], [`boxes`], [`finals`] |
 //! | [`part`], `scores.rs`, [`Candidates`] | what the heads have in common |
+//! | [`Cells`], [`Seen`] | what a head says of every cell, for those who teach students |
 //! | [`Preset`], [`guess`] | what converters know of well-known detectors |
 
 pub mod anchors;
 pub mod boxes;
 mod candidates;
+mod cells;
 mod coco;
 mod detector;
 pub mod distances;
@@ -27,6 +29,7 @@ mod spec;
 mod tests;
 
 pub use candidates::Candidates;
+pub use cells::{Cells, Seen};
 pub use coco::COCO;
 pub use detector::{DetectOptions, Detector, Times};
 pub use head::Head;

@@ -35,7 +35,7 @@ pub(super) struct Scan<'a> {
 impl Scan<'_> {
     /// Visits what scores above `floor`, with place, class and score.
     pub(super) fn above(&self, floor: f32, mut visit: impl FnMut(usize, usize, f32)) {
-        let kind = if self.scores == Scores::Probability { Binary::Probability } else { Binary::Logit };
+        let kind = Binary::of(self.scores);
         let Some(objectness) = self.objectness else {
             return match self.scores {
                 Scores::Softmax => (0..self.places).for_each(|place| self.softmaxes(place, 1.0, floor, &mut visit)),
@@ -118,6 +118,11 @@ pub(super) enum Binary {
 }
 
 impl Binary {
+    /// What the numbers of independent classes are.
+    pub(super) fn of(scores: Scores) -> Self {
+        if scores == Scores::Probability { Self::Probability } else { Self::Logit }
+    }
+
     /// The number that stands for the probability `p`.
     pub(super) fn raw(self, p: f32) -> f32 {
         match self {

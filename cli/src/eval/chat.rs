@@ -33,7 +33,7 @@ pub fn run(args: &EvalChatArgs) -> Outcome {
 pub fn dialogues(how: &EvalChatHow) -> Outcome<Vec<Vec<Turn>>> {
     let corpus = Corpus::read(&[&how.data], Kind::Chat)?;
     if corpus.bad.count > 0 {
-        eprintln!("pupil: {}", corpus.bad);
+        eprintln!("pupil: {}", corpus.bad.summary("lines"));
     }
     let dialogue = |item| match item {
         Item::Dialogue(turns) => Some(turns),

@@ -27,6 +27,9 @@ pub fn run(args: &EvalDetectArgs) -> Outcome {
     let mut detector = Detector::open_with_threads(&args.model, args.threads.unwrap_or_else(all_threads))?;
     let split = (!args.split.is_empty()).then(|| args.split.join("+"));
     let dataset = Dataset::open(&args.data, &Options { split, ..Options::default() })?;
+    if dataset.dropped.count > 0 {
+        eprintln!("pupil: {}", dataset.dropped.summary("boxes"));
+    }
     let classes = Classes::matched(args, &detector, &dataset)?;
     let iou = Some(args.iou.unwrap_or(detector.spec().iou.max(LEAST_IOU)));
     detector.configure(&DetectOptions {

@@ -34,7 +34,7 @@ pub fn write(args: &SoftArgs) -> Outcome {
     let kind = if teacher.translates() { Kind::Translate } else { Kind::Chat };
     let corpus = Corpus::read(&args.data, kind)?;
     if corpus.bad.count > 0 {
-        eprintln!("pupil: {}", corpus.bad);
+        eprintln!("pupil: {}", corpus.bad.summary("lines"));
     }
     let settings = Settings {
         teacher: args.model.file_name().unwrap_or_default().to_string_lossy().into_owned(),

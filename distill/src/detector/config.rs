@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Classes.
     pub classes: usize,
-    /// Width of its pictures in pixels, a multiple of the longest [stride](Self::strides).
+    /// Width of its pictures in pixels, a multiple of 32. Cells of 64 pixels may reach beyond the edge.
     pub width: usize,
     /// Height of its pictures, likewise.
     pub height: usize,
@@ -32,6 +32,10 @@ pub struct Config {
     /// Bins of a side's distribution: the longest distance is one cell less than this.
     #[serde(default = "bins")]
     pub bins: usize,
+    /// Where the centre of a cell lies, in cells from its top left corner, 0 to 1. Only a student whose centres lie where its
+    /// teacher's do can learn the teacher's bins.
+    #[serde(default = "centre")]
+    pub centre: f32,
     /// After each norm: `relu`, `leaky-relu`, `hard-swish` or `silu`.
     #[serde(default = "activation")]
     pub activation: Activation,
@@ -70,12 +74,19 @@ fn bins() -> usize {
     8
 }
 
+fn centre() -> f32 {
+    0.5
+}
+
 fn activation() -> Activation {
     Activation::HardSwish
 }
 
 /// The cells' sides at the levels, in pixels.
 const STRIDES: [usize; 4] = [8, 16, 32, 64];
+
+/// What sides are multiples of: levels that are made larger must come out as large as those that they are added to.
+const UNIT: usize = 32;
 
 impl Config {
     /// A balanced network: `width` channels in the first layer, twice as many from stage to stage. Widths of 12, 24 and 40
@@ -93,6 +104,7 @@ impl Config {
             levels: levels(),
             head_units: head_units(),
             bins: bins(),
+            centre: centre(),
             activation: activation(),
         }
     }
@@ -106,6 +118,7 @@ impl Config {
         within("stem", self.stem, 1, 1 << 10)?;
         within("neck", self.neck, 1, 1 << 10)?;
         within("bins", self.bins, 2, 64)?;
+        error::within("centre", self.centre.into(), 0.0, 1.0)?;
         for (i, stage) in self.stages.iter().enumerate() {
             let name = |field: &str| format!("stages[{i}].{field}");
             within(&name("channels"), stage.channels, 1, 1 << 12)?;
@@ -120,16 +133,15 @@ impl Config {
         self.check_size([self.width, self.height])
     }
 
-    /// Refuses a size of pictures, width and height, that its levels do not divide.
+    /// Refuses a size of pictures, width and height, that is no multiple of 32.
     ///
     /// # Errors
     /// `Input` with the side and what was expected.
     pub fn check_size(&self, size: [usize; 2]) -> Result<()> {
-        let longest = self.strides()[self.levels - 1];
         for (name, side) in ["width", "height"].into_iter().zip(size) {
             within(name, side, 1, 1 << 13)?;
-            if !side.is_multiple_of(longest) {
-                return Err(Error::input(format!("{name} is {side}, expected a multiple of {longest}")));
+            if !side.is_multiple_of(UNIT) {
+                return Err(Error::input(format!("{name} is {side}, expected a multiple of {UNIT}")));
             }
         }
         Ok(())
@@ -171,7 +183,7 @@ mod tests {
             config.check().unwrap_err().to_string()
         };
         assert_eq!(refused(&|c| c.width = 48), "width is 48, expected a multiple of 32");
-        assert_eq!(refused(&|c| c.levels = 4), "height is 32, expected a multiple of 64");
+        assert_eq!(refused(&|c| (c.levels, c.height) = (4, 50)), "height is 50, expected a multiple of 32");
         assert_eq!(refused(&|c| c.levels = 5), "levels is 5, expected 3 or 4");
         assert_eq!(refused(&|c| c.stages[1].kernel = 4), "stages[1].kernel is 4, expected 3, 5 or 7");
         assert!(refused(&|c| c.stages[2].channels = 0).contains("stages[2].channels is 0"));

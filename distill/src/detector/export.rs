@@ -7,9 +7,16 @@ use candle_core::Tensor;
 use pupil::detect::distances::{DistanceLevel, Distances};
 use pupil::detect::{Head, Scores, Spec, part::Part};
 use pupil::gguf::{OwnedValue, Writer};
-use pupil::image::Geometry;
+use pupil::image::{Fit, Geometry};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// How pictures become inputs of this size, width and height, of the students that are trained here: at their own aspect
+/// ratio, and normalised by the colours of ImageNet.
+pub fn geometry([width, height]: [usize; 2]) -> Geometry {
+    let (mean, std) = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
+    Geometry { width, height, fit: Fit::Letterbox { centre: true }, fill: 114, bgr: false, mean, std }
+}
 
 /// What goes into a detector's file.
 pub struct Export<'a> {
@@ -53,7 +60,7 @@ impl Export<'_> {
         let head = Distances {
             levels: config.strides().iter().enumerate().map(level).collect(),
             bins: config.bins,
-            centre: 0.5,
+            centre: config.centre,
             scores: Scores::Sigmoid,
             every: false,
         };
@@ -73,17 +80,25 @@ impl Export<'_> {
     /// As [`draft`](Self::draft), and `Io`.
     pub fn write(&self, path: &Path) -> Result<()> {
         let (draft, spec) = self.draft()?;
-        let mut writer = Writer::new();
-        writer.key("general.architecture", "convnet");
-        for (name, value) in &self.keys {
-            writer.key(name, value.clone());
-        }
-        spec.write(&mut writer);
-        draft.write(&mut writer);
-        writer.write_file(path)?;
-        pupil::Detector::open_with_threads(path, 1)?;
-        Ok(())
+        write(path, &draft, &spec, &self.keys)
     }
+}
+
+/// Writes the file of a network, in f32 or made to compute in bytes, and opens it again as the runtime does.
+///
+/// # Errors
+/// `Io`; `Input` or `Format` if the parts do not make a file.
+pub fn write(path: &Path, draft: &Draft, spec: &Spec, keys: &[(String, OwnedValue)]) -> Result<()> {
+    let mut writer = Writer::new();
+    writer.alignment(64).key("general.architecture", "convnet");
+    for (name, value) in keys {
+        writer.key(name, value.clone());
+    }
+    spec.write(&mut writer);
+    draft.write(&mut writer);
+    writer.write_file(path)?;
+    pupil::Detector::open_with_threads(path, 1)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -91,18 +106,12 @@ mod tests {
     use super::super::tests::small;
     use super::*;
     use candle_core::Device;
-    use pupil::image::Fit;
-
-    fn geometry() -> Geometry {
-        let (mean, std) = ([0.0; 3], [255.0; 3]);
-        Geometry { width: 0, height: 0, fit: Fit::Letterbox { centre: true }, fill: 114, bgr: false, mean, std }
-    }
 
     fn export(student: &Detector) -> Export<'_> {
         Export {
             student,
             weights: None,
-            geometry: geometry(),
+            geometry: geometry([64, 32]),
             classes: (0..student.config().classes).map(|i| format!("class {i}")).collect(),
             confidence: 0.3,
             iou: 0.6,

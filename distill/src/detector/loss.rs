@@ -25,6 +25,7 @@ use super::pieces::{bins, bins_of_teacher, focal};
 use super::student::Outputs;
 use crate::error::{Error, Result, within};
 use crate::loss::vector::sigmoid;
+use crate::nn::vectorised;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -96,7 +97,7 @@ impl Objective {
 /// What a teacher says of each cell of each picture, in the order of the student's rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Soft {
-    /// `[rows][classes]`: logits.
+    /// `[rows][classes]`: logits; NaN for classes that the teacher does not know. Of objects of such a class it says nothing.
     pub classes: Vec<f32>,
     /// Its boxes.
     pub boxes: SoftBoxes,
@@ -159,7 +160,7 @@ pub fn loss(
     let width = outputs.width();
     let mut gradient = vec![0.0; numbers.len()];
     let chunks = gradient.par_chunks_mut(CHUNK * width).enumerate().map(|(i, gradient)| {
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 let mut lost = Lost::default();
@@ -271,11 +272,13 @@ impl Rows<'_> {
         if let Some((soft, _)) = self.soft {
             let theirs = &soft.classes[row * classes..][..z_classes.len()];
             let mut sum = 0.0;
-            let weight = (objective.kd_classes / divisors.teacher) as f32;
+            let stranger = theirs.get(class).is_some_and(|z| z.is_nan());
+            let weight = if stranger { 0.0 } else { (objective.kd_classes / divisors.teacher) as f32 };
             for (i, gradient) in of_classes.iter_mut().enumerate() {
                 let (one, slope) = focal(z_classes[i], sigmoid(theirs[i]), objective.beta);
-                sum += one;
-                *gradient += weight * slope;
+                let knows = !(theirs[i].is_nan() || stranger);
+                sum += if knows { one } else { 0.0 };
+                *gradient += if knows { weight * slope } else { 0.0 };
             }
             lost.kd_classes += f64::from(sum) / divisors.teacher;
         }

@@ -10,6 +10,7 @@
 //! | [`loss`](mod@loss) | what it is trained to make small: `pieces.rs` has the loss of one number, `boxes.rs` that of one box |
 //! | [`program`] | the same network for the runtime, norms folded |
 //! | [`export`] | the file that `pupil detect` opens |
+//! | [`teacher`] | what a detector that is there already says of the same pictures |
 //!
 //! One step of training:
 //!
@@ -42,6 +43,7 @@ mod network;
 mod pieces;
 pub mod program;
 mod student;
+pub mod teacher;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -50,3 +52,4 @@ mod vectors;
 pub use config::{Config, Stage};
 pub use loss::{Lost, Objective, Soft, SoftBoxes};
 pub use student::{Detector, Outputs};
+pub use teacher::Teacher;

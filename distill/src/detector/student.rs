@@ -109,7 +109,7 @@ impl Detector {
     /// and height. Norms go by the batch, and running moments follow.
     ///
     /// # Errors
-    /// `Input` for pictures of another size than this, or one that its levels do not divide.
+    /// `Input` for pictures of another size than this, or one that is no multiple of 32.
     pub fn train(&mut self, pictures: &Tensor, size: [usize; 2]) -> Result<Outputs> {
         let (outputs, seen) = self.pass(pictures, size, true)?;
         for (name, batch) in seen {
@@ -144,7 +144,7 @@ impl Detector {
         for (level, maps) in levels {
             by_picture.push(level.reshape((n, maps.height * maps.width, classes + 4 * bins))?);
         }
-        let anchors = Arc::new(anchors(size, self.config.strides()));
+        let anchors = Arc::new(anchors(size, self.config.strides(), self.config.centre));
         let rows = Tensor::cat(&by_picture, 1)?.reshape((n * anchors.len(), classes + 4 * bins))?;
         Ok((Outputs { rows, pictures: n, anchors, classes, bins }, forward.seen))
     }

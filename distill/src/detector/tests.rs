@@ -152,7 +152,7 @@ fn gradients_of_the_whole_network() {
 
 /// Outputs of random numbers over a picture of 32 x 32, with two classes and four bins.
 fn outputs(pictures: usize, spread: f32) -> (Var, Outputs) {
-    let anchors = Arc::new(anchors::anchors([32, 32], &[8, 16]));
+    let anchors = Arc::new(anchors::anchors([32, 32], &[8, 16], 0.5));
     let (rows, width) = (pictures * anchors.len(), 2 + 4 * 4);
     let mut random = ChaCha8Rng::seed_from_u64(23);
     let numbers: Vec<f32> = (0..rows * width).map(|_| random.random_range(-spread..spread)).collect();
@@ -228,10 +228,17 @@ fn gradients_of_the_loss() {
     let mut numbers = |n: usize| -> Vec<f32> { (0..n).map(|_| random.random_range(-3.0..2.0)).collect() };
     let classes = numbers(rows * 2);
     let rects = numbers(rows * 2).chunks_exact(2).map(|x| [3.0 + x[0], 5.0 + x[1], 20.0 - x[1], 28.0 + x[0]]).collect();
-    let teachers =
-        [None, Some(SoftBoxes::None), Some(SoftBoxes::Bins(numbers(rows * 16))), Some(SoftBoxes::Rects(rects))];
+    // One that does not know class 1.
+    let stranger: Vec<f32> = classes.chunks_exact(2).flat_map(|row| [row[0], f32::NAN]).collect();
+    let teachers = [
+        (&classes, None),
+        (&classes, Some(SoftBoxes::None)),
+        (&stranger, Some(SoftBoxes::None)),
+        (&classes, Some(SoftBoxes::Bins(numbers(rows * 16)))),
+        (&classes, Some(SoftBoxes::Rects(rects))),
+    ];
     let objective = Objective { temperature: 3.0, beta: 1.5, ..Objective::default() };
-    for boxes in teachers {
+    for (classes, boxes) in teachers {
         let soft = boxes.map(|boxes| Soft { classes: classes.clone(), boxes });
         let run = |outputs: &Outputs| loss(outputs, &targets, soft.as_ref(), &objective).unwrap();
         let (total, lost) = run(&outputs);

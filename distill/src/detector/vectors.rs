@@ -117,7 +117,7 @@ struct Parts {
 #[test]
 fn assignments_and_losses() {
     for case in vectors().losses {
-        let anchors = Arc::new(anchors([32, 32], &[8, 16]));
+        let anchors = Arc::new(anchors([32, 32], &[8, 16], 0.5));
         let variable = variable(&case.rows, 2 + 4 * 4);
         let outputs = Outputs { rows: variable.as_tensor().clone(), pictures: 2, anchors, classes: 2, bins: 4 };
         let boxes = case.boxes.as_chunks::<4>().0;

@@ -86,13 +86,33 @@ fn with_numbers<const N: usize, T>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]
     Ok(f(slices))
 }
 
+/// Runs `f`, compiled for the processor's vectors. `f`, and closures that it calls, must be `#[inline(always)]`.
+///
+/// A closure that is called as `FnOnce` is called through a shim, which may stay a function of its own, compiled for any
+/// processor; there each `mul_add` is a call of the C library. Called as `FnMut`, it is the closure itself.
+#[inline(always)]
+pub(crate) fn vectorised<R>(f: impl FnMut() -> R) -> R {
+    struct Vectorised<F>(F);
+
+    impl<R, F: FnMut() -> R> pulp::NullaryFnOnce for Vectorised<F> {
+        type Output = R;
+
+        #[inline(always)]
+        fn call(mut self) -> R {
+            (self.0)()
+        }
+    }
+
+    pulp::Arch::new().dispatch(Vectorised(f))
+}
+
 /// Fills rows of `width` numbers on all threads: `fill(first row, rows)`, compiled for the processor's vectors.
 /// Closures, this one and those that it calls, must be `#[inline(always)]`: others may stay functions of their own, without
 /// such vectors.
 fn fill_rows(out: &mut [f32], width: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (TASK / width.max(1)).max(1);
     out.par_chunks_mut(rows * width.max(1)).enumerate().for_each(|(i, chunk)| {
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || fill(i * rows, chunk),
         );

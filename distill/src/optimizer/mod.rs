@@ -45,6 +45,8 @@ pub fn decays(name: &str, variable: &Tensor) -> bool {
 /// The optimiser and its state.
 pub struct AdamW {
     config: Config,
+    /// What now holds of it.
+    ema: f64,
     steps: u64,
     form: Box<dyn Form>,
 }
@@ -124,12 +126,18 @@ impl AdamW {
             true => Box::new(Fused::new(&kept, ema > 0.0)?),
             false => Box::new(Composed::new(&kept, ema > 0.0)?),
         };
-        Ok(Self { config, steps: 0, form })
+        Ok(Self { config, ema, steps: 0, form })
     }
 
     /// Steps done.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// From now on, this much of the running mean of weights stays from step to step, at most as much as in the constants:
+    /// a mean that has just begun is to forget the first weights soon.
+    pub fn set_ema(&mut self, ema: f64) {
+        self.ema = ema.min(self.config.ema);
     }
 
     /// Moves the variables against their gradients and returns the norm of these before clipping.
@@ -149,7 +157,8 @@ impl AdamW {
                 _ => Err(Error::input(format!("{name} has no gradient that fits it, expected one for each variable"))),
             })
             .collect::<Result<_>>()?;
-        let Config { beta1, beta2, epsilon, weight_decay, clip, ema } = self.config;
+        let Config { beta1, beta2, epsilon, weight_decay, clip, .. } = self.config;
+        let ema = self.ema;
         let steps = (self.steps + 1).min(1 << 30) as i32;
         let factors = |norm: f64| match norm.is_finite() {
             true => Ok(Factors {

@@ -4,6 +4,7 @@ use super::checkpoint::replace;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
@@ -16,22 +17,25 @@ pub struct Record {
     pub step: u64,
     /// The part of the training.
     pub phase: String,
-    /// Times all of the text was gone through.
+    /// Times all of the text or all pictures were gone through.
     pub epoch: u64,
-    /// Mean loss a token since the last record.
+    /// Mean loss a token, or a batch of pictures, since the last record.
     pub loss: f64,
+    /// Of detectors: what the loss is made of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, f64>,
     /// The learning rate.
     pub rate: f64,
-    /// Tokens a second, padding not included.
+    /// Tokens a second, padding not included; or pictures a second.
     pub speed: f64,
     /// Seconds of training so far.
     pub seconds: f64,
     /// Norm of the last gradient, before clipping.
     pub norm: f64,
-    /// If measured: cross-entropy a token on the validation part.
+    /// If measured: the loss on the validation part, of which for text only cross-entropy a token counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<f64>,
-    /// If measured: how good what the student writes is, from 0 to 100.
+    /// If measured: how good what the student writes or finds is, from 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
 }

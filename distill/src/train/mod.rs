@@ -1,10 +1,12 @@
 //! Training: from a recipe to a student's file.
 //!
-//! [`distill`] is the whole of it: [`prepare`] makes examples of text, [`trainer`] goes through them step by step as
+//! For students that look at pictures, see [`detect`]. For the others [`distill`] is the whole of it: [`prepare`] makes examples of text, [`trainer`] goes through them step by step as
 //! [`schedule`] says, [`checkpoint`] keeps what it takes to go on, [`evaluate`] says how good the student is, and what was
 //! best becomes a file.
 
 pub mod checkpoint;
+mod course;
+pub mod detect;
 pub mod evaluate;
 mod file;
 mod make;
@@ -13,9 +15,11 @@ pub mod plots;
 pub mod prepare;
 pub mod rollout;
 pub mod schedule;
+mod standing;
 pub mod step;
 mod teach;
 pub mod trainer;
+mod weights;
 
 use crate::{
     device::Place,
@@ -63,9 +67,9 @@ pub struct Progress {
     pub steps: u64,
     /// The part of the training.
     pub phase: schedule::Phase,
-    /// The loss a token of this step.
+    /// The loss of this step, a token or a batch of pictures.
     pub loss: f64,
-    /// Tokens a second, padding not included.
+    /// Tokens a second, padding not included, or pictures a second.
     pub speed: f64,
     /// Seconds that are left.
     pub left: f64,
@@ -73,11 +77,11 @@ pub struct Progress {
 
 /// How a training ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum Outcome<R = Report> {
     /// It was stopped after this step and can go on.
     Stopped(u64),
     /// The student is there.
-    Done(Report),
+    Done(R),
 }
 
 /// What came of a training.
@@ -147,6 +151,9 @@ fn parameters(student: &dyn Student) -> usize {
 }
 
 /// Sets the threads that training computes with, in all of the program and once for all.
+///
+/// candle's own threads, which add tensors, spin for a while after each of them. Where cores are few and shared with others,
+/// `CANDLE_BARRIER_POOL_SPIN_LIMIT=2000` in the environment has them sleep sooner (it is 25,000 otherwise).
 pub fn use_threads(threads: usize) {
     // candle asks rayon's pool how many there are; a pool that is there already stays.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();

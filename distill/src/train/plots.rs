@@ -15,23 +15,34 @@ struct Curve {
 const BLUE: RGBColor = RGBColor(31, 119, 180);
 const ORANGE: RGBColor = RGBColor(214, 118, 20);
 
+/// What the curves are called.
+#[derive(Debug, Clone, Copy)]
+pub struct Captions {
+    /// The losses.
+    pub loss: &'static str,
+    /// The one on the validation part.
+    pub validation: &'static str,
+    /// The score.
+    pub score: &'static str,
+}
+
 /// Draws `loss.svg`, and `score.svg` if scores were measured, into a folder.
 ///
 /// # Errors
 /// `Io` if they cannot be written.
-pub fn draw(folder: &Path, records: &[Record], score: &str) -> Result<()> {
+pub fn draw(folder: &Path, records: &[Record], captions: Captions) -> Result<()> {
     let curve = |name, colour, y: &dyn Fn(&Record) -> Option<f64>| Curve {
         name,
         colour,
         points: records.iter().filter_map(|record| Some((record.step as f64, y(record)?))).collect(),
     };
     let training = curve("training", BLUE, &|record| Some(record.loss));
-    let validation = curve("validation, cross-entropy", ORANGE, &|record| record.validation);
-    plot(&folder.join("loss.svg"), "loss a token", &[training, validation])?;
+    let validation = curve(captions.validation, ORANGE, &|record| record.validation);
+    plot(&folder.join("loss.svg"), captions.loss, &[training, validation])?;
     let scores = curve("validation", ORANGE, &|record| record.score);
     match scores.points.is_empty() {
         true => Ok(()),
-        false => plot(&folder.join("score.svg"), score, &[scores]),
+        false => plot(&folder.join("score.svg"), captions.score, &[scores]),
     }
 }
 
@@ -85,7 +96,8 @@ mod tests {
             ..Record::default()
         };
         for records in [vec![], vec![record(1)], (1..40).map(record).collect::<Vec<_>>()] {
-            draw(&folder, &records, "BLEU").unwrap();
+            let captions = Captions { loss: "loss", validation: "validation", score: "BLEU" };
+            draw(&folder, &records, captions).unwrap();
         }
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
         assert!(read("loss.svg").contains("<polyline") && read("loss.svg").contains("training"));

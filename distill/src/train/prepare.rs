@@ -65,7 +65,7 @@ fn parts(recipe: &Recipe, say: &mut dyn FnMut(String)) -> Result<Parts> {
     let data = &recipe.data;
     let mut tell = |corpus: &Corpus| {
         if corpus.bad.count > 0 {
-            say(corpus.bad.to_string());
+            say(corpus.bad.summary("lines"));
         }
     };
     let corpus = Corpus::read(&data.files, recipe.kind)?;

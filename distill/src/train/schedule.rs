@@ -1,4 +1,4 @@
-//! What each step of a training is: its phase, its learning rate, and how much of the loss is the text's.
+//! What each step of a training is: its phase, and its learning rate.
 
 use crate::recipe::{Alpha, Recipe};
 use std::f64::consts::PI;
@@ -8,6 +8,8 @@ use std::f64::consts::PI;
 pub enum Phase {
     /// The student reads the text.
     Text,
+    /// The student looks at pictures.
+    Pictures,
     /// It also reads what it wrote.
     OnPolicy,
     /// Its weights are rounded as they will be.
@@ -19,6 +21,7 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
+            Self::Pictures => "pictures",
             Self::OnPolicy => "on-policy",
             Self::Quantize => "quantize",
         }
@@ -32,31 +35,51 @@ pub struct Moment {
     pub phase: Phase,
     /// Steps of this part before this one.
     pub since: u64,
+    /// Steps of this part.
+    pub of: u64,
     /// The learning rate.
     pub rate: f64,
-    /// The part of cross-entropy with the text.
-    pub alpha: f64,
+}
+
+impl Moment {
+    /// How much of its part was done before it, 0 to below 1.
+    pub fn done(&self) -> f64 {
+        self.since as f64 / self.of.max(1) as f64
+    }
 }
 
 /// The phases of a training, one after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     parts: Vec<Part>,
-    alpha: Alpha,
     floor: f64,
 }
 
+/// How long a phase is, and how fast the student learns in it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Part {
-    phase: Phase,
-    steps: u64,
-    rate: f64,
-    warmup: u64,
+pub struct Part {
+    /// Which one.
+    pub phase: Phase,
+    /// Its steps.
+    pub steps: u64,
+    /// The highest learning rate.
+    pub rate: f64,
+    /// Steps in which the rate rises from 0.
+    pub warmup: u64,
 }
 
 impl Schedule {
+    /// These parts, in each of which the rate falls to `floor` times the highest.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn new(parts: Vec<Part>, floor: f64) -> Self {
+        assert!(!parts.is_empty(), "a schedule has at least one part");
+        Self { parts, floor }
+    }
+
     /// The schedule of a recipe of which the text takes `steps`.
-    pub fn new(recipe: &Recipe, steps: u64) -> Self {
+    pub fn of_text(recipe: &Recipe, steps: u64) -> Self {
         let train = &recipe.train;
         let mut parts = vec![Part { phase: Phase::Text, steps, rate: train.learning_rate, warmup: train.warmup }];
         // Later phases start from weights that are good, so a short rise will do.
@@ -67,7 +90,7 @@ impl Schedule {
         if let Some(quantize) = &recipe.quantize {
             then(Phase::Quantize, quantize.steps, quantize.learning_rate);
         }
-        Self { parts, alpha: recipe.loss.alpha, floor: train.floor }
+        Self::new(parts, train.floor)
     }
 
     /// The steps of all phases.
@@ -98,12 +121,7 @@ impl Schedule {
             }
             since -= part.steps;
         }
-        let alpha = match (self.alpha, part.phase) {
-            (Alpha::Fixed(alpha), _) => alpha,
-            (Alpha::Cosine { from, to }, Phase::Text) => to + (from - to) * wave(since, part.steps),
-            (Alpha::Cosine { to, .. }, _) => to,
-        };
-        Moment { phase: part.phase, since, rate: self.rate(part, since), alpha }
+        Moment { phase: part.phase, since, of: part.steps, rate: self.rate(part, since) }
     }
 
     /// A straight rise from 0, and half a cosine wave down to the floor.
@@ -113,6 +131,17 @@ impl Schedule {
         }
         let left = wave(since - part.warmup, part.steps.saturating_sub(part.warmup));
         part.rate * (self.floor + (1.0 - self.floor) * left)
+    }
+}
+
+impl Alpha {
+    /// The part of cross-entropy with the text at a step.
+    pub fn at(self, moment: &Moment) -> f64 {
+        match (self, moment.phase) {
+            (Self::Fixed(alpha), _) => alpha,
+            (Self::Cosine { from, to }, Phase::Text) => to + (from - to) * wave(moment.since, moment.of),
+            (Self::Cosine { to, .. }, _) => to,
+        }
     }
 }
 
@@ -128,11 +157,7 @@ mod tests {
 
     fn schedule() -> Schedule {
         let part = |phase, steps, rate, warmup| Part { phase, steps, rate, warmup };
-        Schedule {
-            parts: vec![part(Phase::Text, 100, 1e-3, 10), part(Phase::Quantize, 20, 1e-4, 2)],
-            alpha: Alpha::Cosine { from: 0.9, to: 0.1 },
-            floor: 0.1,
-        }
+        Schedule { parts: vec![part(Phase::Text, 100, 1e-3, 10), part(Phase::Quantize, 20, 1e-4, 2)], floor: 0.1 }
     }
 
     #[test]
@@ -144,8 +169,9 @@ mod tests {
         assert!((schedule.at(55).rate - 0.55e-3).abs() < 1e-12);
         assert!((1..90).all(|i| schedule.at(10 + i).rate < schedule.at(9 + i).rate));
         assert!(schedule.at(99).rate < 1.1e-4);
-        let Moment { phase, since, rate, alpha } = schedule.at(101);
-        assert_eq!((phase, since, alpha), (Phase::Quantize, 1, 0.1));
+        let Moment { phase, since, of, rate } = schedule.at(101);
+        assert_eq!((phase, since, of), (Phase::Quantize, 1, 20));
+        assert_eq!(schedule.at(25).done(), 0.25);
         assert!((rate - 1e-4).abs() < 1e-12);
         assert_eq!(schedule.at(500).phase, Phase::Quantize);
         assert_eq!([0, 99, 100, 500].map(|done| schedule.end_of(done)), [100, 100, 120, 120]);
@@ -154,8 +180,8 @@ mod tests {
     #[test]
     fn alpha_goes_from_one_end_to_the_other() {
         let schedule = schedule();
-        assert!((schedule.at(0).alpha - 0.9).abs() < 1e-12);
-        assert!((schedule.at(50).alpha - 0.5).abs() < 1e-12);
-        assert!(schedule.at(99).alpha < 0.11);
+        let alpha = |done| Alpha::Cosine { from: 0.9, to: 0.1 }.at(&schedule.at(done));
+        assert!((alpha(0) - 0.9).abs() < 1e-12 && (alpha(50) - 0.5).abs() < 1e-12);
+        assert!(alpha(99) < 0.11 && alpha(100) == 0.1);
     }
 }

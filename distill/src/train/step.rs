@@ -70,18 +70,3 @@ fn add(student: &dyn Student, new: &GradStore, sum: &mut BTreeMap<String, Tensor
     }
     Ok(())
 }
-
-/// Refuses a student of which a variable gets no gradient: some operation dropped it silently.
-///
-/// # Errors
-/// `Input` with the names of such variables.
-pub fn check_all_reached(student: &dyn Student, gradients: &BTreeMap<String, Tensor>) -> Result<()> {
-    let missing: Vec<&str> =
-        student.variables().keys().filter(|name| !gradients.contains_key(*name)).map(String::as_str).collect();
-    match missing.is_empty() {
-        true => Ok(()),
-        false => {
-            Err(Error::input(format!("no gradient reaches {}, expected one for each variable", missing.join(", "))))
-        }
-    }
-}

@@ -1,15 +1,18 @@
-//! The loop: steps, measurements, checkpoints.
+//! The training of a language student: its steps, measurements, checkpoints.
 
 use super::{
-    Options, Progress, Report, Watch, checkpoint,
+    Options, Report, Watch, checkpoint,
+    course::{self, Course},
     evaluate::{Exam, cross_entropy},
     file, files,
     metrics::{Metrics, Record},
-    plots,
+    plots::{self, Captions},
     prepare::Prepared,
     rollout::{self, Writing},
     schedule::{Moment, Phase, Schedule},
-    step::{Part, check_all_reached, step},
+    standing::{Best, Standing, Window},
+    step::{Part, step},
+    weights::{check_all_reached, named, set, swap},
 };
 use crate::{
     batch::Batch,
@@ -25,14 +28,11 @@ use crate::{
     student::Student,
     teacher::Teacher,
 };
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
-
-/// Seconds between checkpoints, besides those at measurements.
-const SAVE_EVERY: f64 = 600.0;
 
 /// What a checkpoint holds besides tensors. What is drawn by chance at a step depends on the seed and the step alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,29 +43,11 @@ struct State {
     /// Steps of the optimiser, which begins anew with each phase.
     optimizer_steps: u64,
     cursor: Cursor,
-    best: Option<Best>,
-    /// Measurements since the best one.
-    waited: u64,
+    #[serde(flatten)]
+    standing: Standing,
     seconds: f64,
     /// What the student wrote, the oldest first.
     replay: Vec<Example>,
-}
-
-/// The best measurement so far.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Best {
-    step: u64,
-    validation: f64,
-    score: Option<f64>,
-}
-
-impl Best {
-    fn beats(&self, other: &Self) -> bool {
-        match (self.score, other.score) {
-            (Some(mine), Some(theirs)) if mine != theirs => mine > theirs,
-            _ => self.validation < other.validation,
-        }
-    }
 }
 
 /// A training.
@@ -73,6 +55,7 @@ pub struct Trainer<'r> {
     recipe: &'r Recipe,
     folder: PathBuf,
     data: &'r Prepared,
+    stream: Stream<'r>,
     student: Box<dyn Student>,
     teacher: Option<Box<dyn Teacher>>,
     optimizer: AdamW,
@@ -82,21 +65,6 @@ pub struct Trainer<'r> {
     state: State,
     metrics: Metrics,
     window: Window,
-}
-
-/// Sums since the last record.
-struct Window {
-    loss: f64,
-    tokens: usize,
-    read: usize,
-    norm: f64,
-    started: Instant,
-}
-
-impl Window {
-    fn new() -> Self {
-        Self { loss: 0.0, tokens: 0, read: 0, norm: 0.0, started: Instant::now() }
-    }
 }
 
 impl<'r> Trainer<'r> {
@@ -119,19 +87,19 @@ impl<'r> Trainer<'r> {
         let earlier: Option<(_, State)> = checkpoint.exists().then(|| checkpoint::load(&checkpoint)).transpose()?;
         let step = earlier.as_ref().map_or(0, |(_, state)| state.step);
         let mut trainer = Self {
-            schedule: Schedule::new(recipe, steps),
+            schedule: Schedule::of_text(recipe, steps),
             optimizer: optimizer(recipe, &*student)?,
             exam: exam(&data.parts.validation, train.eval_items),
             threads: options.threads,
             folder: options.folder.clone(),
             metrics: Metrics::open(&options.folder.join(files::METRICS), step)?,
+            stream: data.train.stream(Cursor::default()),
             state: State {
                 made_for: made_for(recipe, data),
                 step: 0,
                 optimizer_steps: 0,
                 cursor: Cursor::default(),
-                best: None,
-                waited: 0,
+                standing: Standing::default(),
                 seconds: 0.0,
                 replay: Vec::new(),
             },
@@ -164,17 +132,10 @@ impl<'r> Trainer<'r> {
         }
         self.enter(self.schedule.at(state.step.saturating_sub(1)).phase)?;
         self.optimizer.restore(tensors, state.optimizer_steps)?;
-        set(&*self.student, tensors, "student.")?;
+        set(self.student.variables(), tensors, "student.")?;
+        self.stream = self.data.train.stream(state.cursor);
         self.state = state;
         Ok(())
-    }
-
-    /// Writes the checkpoint.
-    fn save(&self) -> Result<()> {
-        let (mut tensors, _) = self.optimizer.state()?;
-        tensors.extend(named(&*self.student, "student.")?);
-        let state = State { optimizer_steps: self.optimizer.steps(), ..self.state.clone() };
-        checkpoint::save(&self.path(files::CHECKPOINT), &tensors, &state)
     }
 
     /// Trains until the end, or until `watch` says stop; then it is false. The checkpoint is there in both cases.
@@ -182,86 +143,16 @@ impl<'r> Trainer<'r> {
     /// # Errors
     /// As [`distill`](super::distill).
     pub fn run(&mut self, watch: &mut dyn Watch) -> Result<bool> {
-        if self.state.step > 0 {
-            watch.say(&format!("going on after step {}", self.state.step));
-        }
-        let data = self.data;
-        let mut stream = data.train.stream(self.state.cursor);
-        let mut saved = Instant::now();
+        let eval_every = self.recipe.train.eval_every;
         self.window = Window::new();
-        while self.state.step < self.schedule.steps() {
-            let moment = self.schedule.at(self.state.step);
-            if moment.since == 0 && moment.phase != Phase::Text {
-                self.begin(moment.phase)?;
-            }
-            let (loss, speed) = self.step(moment, &mut stream)?;
-            let (step, steps) = (self.state.step, self.schedule.steps());
-            let left = self.state.seconds / step as f64 * (steps - step) as f64;
-            watch.step(&Progress { step, steps, phase: moment.phase, loss, speed, left });
-            let last = step == steps || self.schedule.at(step).phase != moment.phase;
-            if step.is_multiple_of(self.recipe.train.eval_every) || last {
-                self.measure(moment, watch)?;
-                self.save()?;
-                saved = Instant::now();
-            } else if saved.elapsed().as_secs_f64() > SAVE_EVERY {
-                self.save()?;
-                saved = Instant::now();
-            }
-            if watch.stop() && self.state.step < steps {
-                self.save()?;
-                self.draw()?;
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// One change of the weights. Returns the loss a token and tokens a second.
-    fn step(&mut self, moment: Moment, stream: &mut Stream) -> Result<(f64, f64)> {
-        let started = Instant::now();
-        let (recipe, number) = (self.recipe, self.state.step + 1);
-        let mut random = ChaCha8Rng::seed_from_u64(recipe.train.seed);
-        random.set_stream(u64::MAX - number);
-        if let Some(on_policy) = recipe.on_policy.as_ref().filter(|_| moment.phase == Phase::OnPolicy)
-            && moment.since.is_multiple_of(on_policy.refresh)
-        {
-            self.write(&mut random)?;
-        }
-        let mut parts: Vec<Part> =
-            (0..recipe.train.accumulate).map(|_| self.part(moment, stream, &mut random)).collect();
-        let tokens: usize = parts.iter().map(|part| part.batch.valid().len()).sum();
-        let read: usize = parts.iter().map(|part| read(&part.batch)).sum();
-        parts.iter_mut().for_each(|part| part.objective.tokens = tokens);
-
-        let dropout = (recipe.train.dropout > 0.0).then_some((recipe.train.dropout, &mut random));
-        let teacher = &mut self.teacher;
-        let mut teach = |part: &Part| match teacher {
-            Some(teacher) if part.objective.alpha < 1.0 => teacher.expect(&part.batch).map(Some),
-            _ => Ok(None),
-        };
-        let stepped = step(&*self.student, &parts, &mut teach, dropout)?;
-        if self.optimizer.steps() == 0 {
-            check_all_reached(&*self.student, &stepped.gradients)?;
-        }
-        let norm = self.optimizer.step(self.student.variables(), &stepped.gradients, moment.rate);
-        let norm = norm.map_err(|error| error.at(&parts[0].name))?;
-
-        let seconds = started.elapsed().as_secs_f64();
-        self.state.step = number;
-        self.state.cursor = stream.cursor();
-        self.state.seconds += seconds;
-        self.window.loss += stepped.loss * tokens as f64;
-        self.window.tokens += tokens;
-        self.window.read += read;
-        self.window.norm = norm;
-        Ok((stepped.loss, read as f64 / seconds))
+        course::run(self, eval_every, watch)
     }
 
     /// The next part of a step: a batch of the text or, sometimes, of what the student wrote.
-    fn part(&self, moment: Moment, stream: &mut Stream, random: &mut ChaCha8Rng) -> Part {
+    fn part(&mut self, moment: Moment, random: &mut ChaCha8Rng) -> Part {
         let (loss, number) = (&self.recipe.loss, self.state.step + 1);
         let objective = Objective {
-            alpha: moment.alpha,
+            alpha: loss.alpha.at(&moment),
             divergence: loss.divergence.into(),
             temperature: loss.temperature,
             label_smoothing: loss.label_smoothing,
@@ -276,8 +167,8 @@ impl<'r> Trainer<'r> {
             let name = format!("step {number}, a batch that the student wrote");
             return Part { batch: self.written(random), objective, name };
         }
-        let batch = self.data.train.batch(&stream.next_batch());
-        let Cursor { epoch, batch: at } = stream.cursor();
+        let batch = self.data.train.batch(&self.stream.next_batch());
+        let Cursor { epoch, batch: at } = self.stream.cursor();
         Part { batch, objective, name: format!("step {number}, batch {at} of epoch {}", epoch + 1) }
     }
 
@@ -314,65 +205,11 @@ impl<'r> Trainer<'r> {
         Ok(())
     }
 
-    /// Begins a later phase with the best student so far.
-    fn begin(&mut self, phase: Phase) -> Result<()> {
-        let best = self.path(files::BEST);
-        if best.exists() {
-            let (tensors, _): (_, Best) = checkpoint::load(&best)?;
-            set(&*self.student, &tensors, "student.")?;
-        }
-        self.enter(phase)?;
-        self.optimizer = optimizer(self.recipe, &*self.student)?;
-        self.state.waited = 0;
-        // Students in f32 are no measure for those that are rounded; this one is, before it learns.
-        if phase == Phase::Quantize {
-            self.state.best = None;
-            self.measured(phase)?;
-        }
-        Ok(())
-    }
-
     /// Sees to it that weights are rounded if they are to be.
     fn enter(&mut self, phase: Phase) -> Result<()> {
         if phase == Phase::Quantize {
             self.student.store_as(Some(file::types(&self.recipe.output.dtype)?));
         }
-        Ok(())
-    }
-
-    /// Measures the student with the mean of its weights, keeps it if it is the best, and adds a record.
-    fn measure(&mut self, moment: Moment, watch: &mut dyn Watch) -> Result<()> {
-        let raw = self.swap_in_average()?;
-        let measured = self.measured(moment.phase);
-        if let Some(raw) = raw {
-            set(&*self.student, &raw, "")?;
-        }
-        let best = measured?;
-        let Window { loss, tokens, read, norm, started } = std::mem::replace(&mut self.window, Window::new());
-        let record = Record {
-            step: self.state.step,
-            phase: moment.phase.name().into(),
-            epoch: self.state.cursor.epoch,
-            loss: loss / tokens.max(1) as f64,
-            rate: moment.rate,
-            speed: read as f64 / started.elapsed().as_secs_f64(),
-            seconds: self.state.seconds,
-            norm,
-            validation: Some(best.validation),
-            score: best.score,
-        };
-        let score = best.score.map_or(String::new(), |score| format!(", {} {score:.2}", self.exam.name()));
-        watch.say(&format!(
-            "step {}: loss {:.4}, validation {:.4}{score}, {:.0} tokens/s",
-            record.step, record.loss, best.validation, record.speed
-        ));
-        self.metrics.add(record)?;
-        let patience = self.recipe.train.patience;
-        if patience > 0 && self.state.waited >= patience && moment.phase == Phase::Text {
-            watch.say(&format!("no better measurement in {patience}: this phase ends here"));
-            self.state.step = self.schedule.end_of(self.state.step - 1);
-        }
-        self.window.started = Instant::now();
         Ok(())
     }
 
@@ -385,12 +222,8 @@ impl<'r> Trainer<'r> {
             false => Some(self.exam.score(&self.file("f32")?)?),
         };
         let now = Best { step: self.state.step, validation, score };
-        match self.state.best {
-            Some(best) if !now.beats(&best) => self.state.waited += 1,
-            _ => {
-                (self.state.best, self.state.waited) = (Some(now), 0);
-                checkpoint::save(&self.path(files::BEST), &named(&*self.student, "student.")?, &now)?;
-            }
+        if self.state.standing.is_best(now) {
+            checkpoint::save(&self.path(files::BEST), &named(self.student.variables(), "student.")?, &now)?;
         }
         Ok(now)
     }
@@ -401,12 +234,7 @@ impl<'r> Trainer<'r> {
             return Ok(None);
         }
         let averages = self.optimizer.averages(self.student.variables())?;
-        let mut raw = BTreeMap::new();
-        for (name, variable) in self.student.variables() {
-            raw.insert(name.clone(), variable.as_tensor().copy()?);
-        }
-        set(&*self.student, &averages, "")?;
-        Ok(Some(raw))
+        swap(self.student.variables(), &averages).map(Some)
     }
 
     /// The student's file, with matrices stored as `dtype`, for the runtime.
@@ -421,10 +249,6 @@ impl<'r> Trainer<'r> {
         Ok(Export { student: &*self.student, weights: None, types: file::types(dtype)?, keys })
     }
 
-    fn draw(&self) -> Result<()> {
-        plots::draw(&self.folder, self.metrics.records(), self.exam.name())
-    }
-
     /// Writes the best student's file and the curves.
     ///
     /// # Errors
@@ -432,7 +256,7 @@ impl<'r> Trainer<'r> {
     pub fn finish(&mut self) -> Result<Report> {
         self.draw()?;
         let (tensors, best): (_, Best) = checkpoint::load(&self.path(files::BEST))?;
-        set(&*self.student, &tensors, "student.")?;
+        set(self.student.variables(), &tensors, "student.")?;
         let recipe = self.recipe;
         let test = match self.data.parts.test.is_empty() {
             true => &self.data.parts.validation,
@@ -451,6 +275,127 @@ impl<'r> Trainer<'r> {
             score_name: exam.name(),
             score,
         })
+    }
+}
+
+impl Course for Trainer<'_> {
+    fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    fn step_number(&self) -> u64 {
+        self.state.step
+    }
+
+    fn seconds(&self) -> f64 {
+        self.state.seconds
+    }
+
+    /// A later phase begins with the best student so far.
+    fn begin(&mut self, phase: Phase) -> Result<()> {
+        let best = self.path(files::BEST);
+        if best.exists() {
+            let (tensors, _): (_, Best) = checkpoint::load(&best)?;
+            set(self.student.variables(), &tensors, "student.")?;
+        }
+        self.enter(phase)?;
+        self.optimizer = optimizer(self.recipe, &*self.student)?;
+        self.state.standing.waited = 0;
+        // Students in f32 are no measure for those that are rounded; this one is, before it learns.
+        if phase == Phase::Quantize {
+            self.state.standing.best = None;
+            self.measured(phase)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, moment: Moment) -> Result<(f64, f64)> {
+        let started = Instant::now();
+        let (recipe, number) = (self.recipe, self.state.step + 1);
+        let mut random = ChaCha8Rng::seed_from_u64(recipe.train.seed);
+        random.set_stream(u64::MAX - number);
+        if let Some(on_policy) = recipe.on_policy.as_ref().filter(|_| moment.phase == Phase::OnPolicy)
+            && moment.since.is_multiple_of(on_policy.refresh)
+        {
+            self.write(&mut random)?;
+        }
+        let mut parts: Vec<Part> = (0..recipe.train.accumulate).map(|_| self.part(moment, &mut random)).collect();
+        let tokens: usize = parts.iter().map(|part| part.batch.valid().len()).sum();
+        let read: usize = parts.iter().map(|part| read(&part.batch)).sum();
+        parts.iter_mut().for_each(|part| part.objective.tokens = tokens);
+
+        let dropout = (recipe.train.dropout > 0.0).then_some((recipe.train.dropout, &mut random));
+        let teacher = &mut self.teacher;
+        let mut teach = |part: &Part| match teacher {
+            Some(teacher) if part.objective.alpha < 1.0 => teacher.expect(&part.batch).map(Some),
+            _ => Ok(None),
+        };
+        let stepped = step(&*self.student, &parts, &mut teach, dropout)?;
+        if self.optimizer.steps() == 0 {
+            check_all_reached(self.student.variables(), &stepped.gradients)?;
+        }
+        let norm = self.optimizer.step(self.student.variables(), &stepped.gradients, moment.rate);
+        let norm = norm.map_err(|error| error.at(&parts[0].name))?;
+
+        let seconds = started.elapsed().as_secs_f64();
+        self.state.step = number;
+        self.state.cursor = self.stream.cursor();
+        self.state.seconds += seconds;
+        self.window.loss += stepped.loss * tokens as f64;
+        self.window.count += tokens;
+        self.window.read += read;
+        self.window.norm = norm;
+        Ok((stepped.loss, read as f64 / seconds))
+    }
+
+    /// The student is measured with the mean of its weights.
+    fn measure(&mut self, moment: Moment, watch: &mut dyn Watch) -> Result<()> {
+        let raw = self.swap_in_average()?;
+        let measured = self.measured(moment.phase);
+        if let Some(raw) = raw {
+            set(self.student.variables(), &raw, "")?;
+        }
+        let best = measured?;
+        let window = std::mem::replace(&mut self.window, Window::new());
+        let record = Record {
+            step: self.state.step,
+            phase: moment.phase.name().into(),
+            epoch: self.state.cursor.epoch,
+            loss: window.mean(),
+            rate: moment.rate,
+            speed: window.speed(),
+            seconds: self.state.seconds,
+            norm: window.norm,
+            validation: Some(best.validation),
+            score: best.score,
+            ..Record::default()
+        };
+        let score = best.score.map_or(String::new(), |score| format!(", {} {score:.2}", self.exam.name()));
+        watch.say(&format!(
+            "step {}: loss {:.4}, validation {:.4}{score}, {:.0} tokens/s",
+            record.step, record.loss, best.validation, record.speed
+        ));
+        self.metrics.add(record)?;
+        let patience = self.recipe.train.patience;
+        if patience > 0 && self.state.standing.waited >= patience && moment.phase == Phase::Text {
+            watch.say(&format!("no better measurement in {patience}: this phase ends here"));
+            self.state.step = self.schedule.end_of(self.state.step - 1);
+        }
+        self.window.started = Instant::now();
+        Ok(())
+    }
+
+    fn save(&self) -> Result<()> {
+        let (mut tensors, _) = self.optimizer.state()?;
+        tensors.extend(named(self.student.variables(), "student.")?);
+        let state = State { optimizer_steps: self.optimizer.steps(), ..self.state.clone() };
+        checkpoint::save(&self.path(files::CHECKPOINT), &tensors, &state)
+    }
+
+    fn draw(&self) -> Result<()> {
+        let (loss, validation) = ("loss a token", "validation, cross-entropy");
+        let captions = Captions { loss, validation, score: self.exam.name() };
+        plots::draw(&self.folder, self.metrics.records(), captions)
     }
 }
 
@@ -483,22 +428,4 @@ fn made_for(recipe: &Recipe, data: &Prepared) -> String {
 fn read(batch: &Batch) -> usize {
     let source: usize = batch.source.iter().flat_map(|source| &source.lengths).sum();
     source + batch.input.lengths.iter().sum::<usize>()
-}
-
-/// The variables by their names behind a prefix, on the CPU.
-fn named(student: &dyn Student, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
-    let tensors = student.variables().iter();
-    tensors.map(|(name, variable)| Ok((format!("{prefix}{name}"), variable.to_device(&Device::Cpu)?))).collect()
-}
-
-/// Sets all variables to the tensors of their names behind a prefix, wherever these are.
-fn set(student: &dyn Student, tensors: &BTreeMap<String, Tensor>, prefix: &str) -> Result<()> {
-    for (name, variable) in student.variables() {
-        let tensor = tensors.get(&format!("{prefix}{name}"));
-        let tensor = tensor.filter(|tensor| tensor.shape() == variable.shape());
-        let tensor =
-            tensor.ok_or_else(|| Error::format(format!("{name} is missing in the checkpoint, or of another shape")))?;
-        variable.set(&tensor.to_device(variable.device())?)?;
-    }
-    Ok(())
 }

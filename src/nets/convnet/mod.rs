@@ -14,6 +14,7 @@ mod maps;
 mod plan;
 pub mod program;
 pub mod reference;
+mod resized;
 mod session;
 #[cfg(test)]
 mod tests;

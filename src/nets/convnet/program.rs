@@ -70,7 +70,7 @@ impl Shape {
         self
     }
 
-    fn checked(self) -> Result<Self> {
+    pub(super) fn checked(self) -> Result<Self> {
         let sides = [self.h, self.w].into_iter().all(|n| (1..=MAX_SIDE).contains(&n));
         let elements = || self.h.checked_mul(self.w)?.checked_mul(self.c).filter(|&n| n <= MAX_ELEMENTS);
         if sides && (1..=MAX_CHANNELS).contains(&self.c) && elements().is_some() {

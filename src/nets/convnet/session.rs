@@ -102,6 +102,11 @@ impl Session {
         &self.net
     }
 
+    /// The network, out of the session that runs it; `None` if another session runs it as well.
+    pub fn into_net(self) -> Option<ConvNet> {
+        Arc::into_inner(self.net)
+    }
+
     /// Where the picture goes, `[height][width][channels]`, normalised. A run overwrites it.
     pub fn input(&mut self) -> &mut [f32] {
         &mut self.memory.floats[self.plan.places[0].buffer][..self.net.program().shapes()[0].len()]

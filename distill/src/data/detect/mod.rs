@@ -1,4 +1,4 @@
-//! Pictures with boxes: YOLO folders and COCO JSON.
+//! Pictures with boxes: YOLO folders, COCO JSON and Pascal VOC.
 //!
 //! - YOLO: a label file for each picture, with a line `class x y width height` for each box; the numbers are fractions of
 //!   the picture, and x, y the box's centre. A line of a class and a polygon (`class x y x y x y …`) gives the polygon's
@@ -7,15 +7,26 @@
 //!   `data.yaml` names the classes and the splits (folders, or files that list pictures), or else `classes.txt` the
 //!   classes, and the splits are `<split>/images`, `images/<split>`, `<split>` or `<split>.txt`.
 //! - COCO: a JSON file, or a folder with `annotations/instances_<split>.json` or `<split>/_annotations.coco.json`.
+//! - VOC: an XML file for each picture, in `Annotations` with splits in `ImageSets/Main/<split>.txt`, or in `<split>` beside
+//!   the pictures. `classes.txt` says the order of the classes; without it they are in that of the alphabet. What is
+//!   `difficult` need not be found.
 //!
 //! `val`, `valid` and `validation` are the same split, and `val2017` will do for `val`.
 
 #[cfg(feature = "train")]
+pub mod album;
+#[cfg(feature = "train")]
 pub mod augment;
+#[cfg(feature = "train")]
+pub mod batches;
 mod coco;
+#[cfg(feature = "train")]
+pub mod queue;
+mod voc;
 mod yaml;
 mod yolo;
 
+use super::Bad;
 use crate::error::{Error, Result};
 use std::{
     collections::HashSet,
@@ -35,7 +46,7 @@ pub struct Truth {
     pub area: f64,
     /// A crowd of objects in one box: it may be found any number of times, and need not be found.
     pub crowd: bool,
-    /// A box that need not be found. No format we read says so: COCO's `ignore` has no meaning for pycocotools either.
+    /// A box that need not be found: what is difficult in VOC. COCO's `ignore` has no meaning for pycocotools either.
     pub ignore: bool,
 }
 
@@ -104,8 +115,8 @@ pub struct Dataset {
     pub class_ids: Vec<i64>,
     /// The pictures: split by split, COCO's by id, others by name or as listed.
     pub pictures: Vec<Item>,
-    /// How many boxes were left out because nothing of them is within their picture.
-    pub dropped: usize,
+    /// Boxes that were left out because nothing of them is within their picture, or because they have no area.
+    pub dropped: Bad,
 }
 
 impl Dataset {
@@ -151,9 +162,15 @@ fn open_folder(folder: &Path, splits: &Splits, options: &Options) -> Result<Data
     }
     match coco::files(folder, splits)? {
         Some(files) => coco::open(&files, options),
-        None => yolo::open_folder(folder, splits),
+        None => match voc::files(folder, splits)? {
+            Some(files) => voc::open(folder, &files),
+            None => yolo::open_folder(folder, splits),
+        },
     }
 }
+
+/// What the names of pictures end with.
+pub(crate) const EXTENSIONS: [&str; 5] = ["bmp", "jpeg", "jpg", "png", "webp"];
 
 fn first_file(folder: &Path, names: &[&str]) -> Option<PathBuf> {
     names.iter().map(|name| folder.join(name)).find(|path| path.is_file())

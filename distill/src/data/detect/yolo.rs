@@ -1,14 +1,12 @@
 //! YOLO folders: a text file of boxes for each picture.
 
-use super::{Dataset, Item, Splits, Truth, first_file, size_of, yaml::Yaml};
+use super::{Bad, Dataset, EXTENSIONS, Item, Splits, Truth, first_file, size_of, yaml::Yaml};
 use crate::error::{Error, Result};
 use std::{
     collections::HashSet,
     fs,
     path::{Component, Path, PathBuf},
 };
-
-const EXTENSIONS: [&str; 5] = ["bmp", "jpeg", "jpg", "png", "webp"];
 
 /// Folders in folders in the folder of pictures, at most: links may go round in circles.
 const DEPTH: usize = 8;
@@ -73,21 +71,26 @@ fn list_of(folder: &Path, name: &str) -> Option<PathBuf> {
 
 /// The lines of `classes.txt`.
 fn class_names(folder: &Path) -> Result<Vec<String>> {
-    let Some(path) = first_file(folder, &["classes.txt", "labels/classes.txt"]) else {
+    listed_classes(folder)?.ok_or_else(|| {
         let expected = "expected data.yaml or classes.txt, or COCO's annotations/instances_<split>.json";
-        return Err(Error::format(format!("{}: no class names, {expected}", folder.display())));
-    };
+        Error::format(format!("{}: no class names, {expected}", folder.display()))
+    })
+}
+
+/// The lines of `classes.txt`, if there is one.
+pub(super) fn listed_classes(folder: &Path) -> Result<Option<Vec<String>>> {
+    let Some(path) = first_file(folder, &["classes.txt", "labels/classes.txt"]) else { return Ok(None) };
     let text = text_of(&path)?;
     let classes: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_string()).collect();
     match classes.iter().position(String::is_empty) {
         Some(line) => Err(Error::format(format!("{} line {}: empty, expected a class name", path.display(), line + 1))),
         None if classes.is_empty() => Err(Error::format(format!("{}: empty, expected class names", path.display()))),
-        None => Ok(classes),
+        None => Ok(Some(classes)),
     }
 }
 
 /// A text file, without the mark that Windows puts in front.
-fn text_of(path: &Path) -> Result<String> {
+pub(super) fn text_of(path: &Path) -> Result<String> {
     let text = fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
@@ -95,7 +98,7 @@ fn text_of(path: &Path) -> Result<String> {
 /// Reads the pictures of the places, which are folders or lists. A picture that is in two of them is read once.
 fn read(classes: Vec<String>, places: &[PathBuf], root: &Path) -> Result<Dataset> {
     let class_ids = (0..).take(classes.len()).collect();
-    let mut dataset = Dataset { classes, class_ids, pictures: Vec::new(), dropped: 0 };
+    let mut dataset = Dataset { classes, class_ids, pictures: Vec::new(), dropped: Bad::default() };
     let (mut seen, mut labelled) = (HashSet::new(), false);
     for place in places {
         for path in pictures(place, root)? {
@@ -161,15 +164,10 @@ fn add(dataset: &mut Dataset, path: PathBuf) -> Result<bool> {
     let size = size_of(&path)?;
     let label = label_paths(&path).into_iter().find(|path| path.is_file());
     let boxes = match &label {
-        Some(label) => read_label(label, size, dataset.classes.len())?,
+        Some(label) => read_label(label, size, dataset.classes.len(), &mut dataset.dropped)?,
         None => Vec::new(),
     };
-    let all = boxes.len();
-    let boxes: Vec<Truth> = boxes.into_iter().filter_map(|truth| truth.clipped(size)).collect();
-    dataset.dropped += all - boxes.len();
     let id = dataset.pictures.len() as i64;
-    // What is left is all that can be seen of it.
-    let boxes = boxes.into_iter().map(|truth| Truth::new(truth.class, truth.rect)).collect();
     dataset.pictures.push(Item { path, id, size, boxes });
     Ok(label.is_some())
 }
@@ -184,14 +182,18 @@ fn label_paths(picture: &Path) -> [PathBuf; 2] {
     [parts.iter().collect(), beside]
 }
 
-fn read_label(path: &Path, size: (usize, usize), classes: usize) -> Result<Vec<Truth>> {
-    let text = text_of(path)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(i, line)| {
-            read_line(line, size, classes).map_err(|error| error.at(format!("{} line {}", path.display(), i + 1)))
-        })
-        .collect()
+/// The boxes in a label file, as much of them as is within the picture.
+fn read_label(path: &Path, size: (usize, usize), classes: usize, dropped: &mut Bad) -> Result<Vec<Truth>> {
+    let mut boxes = Vec::new();
+    for (i, line) in text_of(path)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let place = || format!("{} line {}", path.display(), i + 1);
+        match read_line(line, size, classes).map_err(|error| error.at(place()))?.clipped(size) {
+            // What is left is all that can be seen of it.
+            Some(Truth { class, rect, .. }) => boxes.push(Truth::new(class, rect)),
+            None => dropped.add(|| format!("{}: nothing of the box is within the picture", place())),
+        }
+    }
+    Ok(boxes)
 }
 
 /// `class x y width height`, or `class` and at least three points of an outline; all in fractions of the picture.

@@ -14,10 +14,11 @@ pub mod examples;
 pub(crate) mod lines;
 pub mod split;
 
+use super::Bad;
 use crate::error::{Error, Result};
 use lines::Lines;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashSet, fmt, path::Path};
+use std::{collections::HashSet, path::Path};
 
 /// What a corpus is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,35 +99,6 @@ pub struct Corpus {
     pub repeated: usize,
 }
 
-/// Lines that could not be used.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Bad {
-    /// How many.
-    pub count: usize,
-    /// What is wrong with the first few, with file and line.
-    pub first: Vec<String>,
-}
-
-impl Bad {
-    /// How many reasons are kept.
-    const KEPT: usize = 3;
-
-    fn add(&mut self, reason: impl FnOnce() -> String) {
-        self.count += 1;
-        if self.first.len() < Self::KEPT {
-            self.first.push(reason());
-        }
-    }
-}
-
-impl fmt::Display for Bad {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} lines left out", self.count)?;
-        let reasons = self.first.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
-        if reasons.is_empty() { Ok(()) } else { write!(f, ": {reasons}") }
-    }
-}
-
 impl Corpus {
     /// Reads files for students of a kind.
     ///
@@ -150,7 +122,7 @@ impl Corpus {
         }
         if corpus.items.is_empty() {
             let names: Vec<_> = files.iter().map(|path| path.as_ref().display().to_string()).collect();
-            let bad = if corpus.bad.count > 0 { format!(" ({})", corpus.bad) } else { String::new() };
+            let bad = if corpus.bad.count > 0 { format!(" ({})", corpus.bad.summary("lines")) } else { String::new() };
             return Err(Error::input(format!("{}: nothing to learn from, expected text{bad}", names.join(", "))));
         }
         Ok(corpus)
@@ -270,8 +242,8 @@ mod tests {
         content.extend(b"\nHi.\tHallo!");
         let corpus = Corpus::read(&[file("b.tsv", content)], Kind::Translate).unwrap();
         assert_eq!((corpus.items.len(), corpus.bad.count), (1, 2));
-        assert!(corpus.bad.to_string().contains("not UTF-8"), "{}", corpus.bad);
-        assert!(corpus.bad.to_string().contains("line 2: longer than"), "{}", corpus.bad);
+        let bad = corpus.bad.summary("lines");
+        assert!(bad.contains("not UTF-8") && bad.contains("line 2: longer than"), "{bad}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! batch, and gradients go through them; afterwards they are running means of those, and the whole norm becomes part of
 //! the convolution before it.
 
-use super::super::{TASK, each_variant, fill_rows, fused, numbers, tensor, with_numbers};
+use super::super::{TASK, each_variant, fill_rows, fused, numbers, tensor, vectorised, with_numbers};
 use super::Activation;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -69,7 +69,7 @@ impl Moments {
 fn moments(x: &[f32], channels: usize) -> Moments {
     let task = |x: &[f32]| {
         let (mut mean, mut squares) = (vec![0.0; channels], vec![0.0; channels]);
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || task_moments(x, &mut mean, &mut squares),
         );
@@ -271,7 +271,7 @@ impl CustomOp3 for Norm {
             let task = (TASK / channels).max(1) * channels;
             let parts: Vec<[Vec<f32>; 2]> = each_variant!(Activation::{Relu, LeakyRelu, HardSwish, Silu}, self.activation, ACTIVATION => {
                 let sums = |(x, gradient): (&[f32], &[f32])| {
-                    pulp::Arch::new().dispatch(
+                    vectorised(
                         #[inline(always)]
                         || sums(ACTIVATION, x, gradient, &line, mean),
                     )
@@ -292,7 +292,7 @@ impl CustomOp3 for Norm {
             each_variant!(Activation::{Relu, LeakyRelu, HardSwish, Silu}, self.activation, ACTIVATION => {
                 let tasks = of_x.par_chunks_mut(task).zip(x.par_chunks(task)).zip(gradient.par_chunks(task));
                 tasks.for_each(|((of_x, x), gradient)| {
-                    pulp::Arch::new().dispatch(
+                    vectorised(
                         #[inline(always)]
                         || backward(ACTIVATION, [x, gradient], &line, mean, &means, of_x),
                     );

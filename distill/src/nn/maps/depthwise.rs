@@ -4,7 +4,7 @@
 //! same question for the result (what does this position see?) and for the gradient of the maps (which positions see this
 //! pixel?), so that one loop answers both.
 
-use super::super::{TASK, fused, numbers, tensor, with_numbers};
+use super::super::{TASK, fused, numbers, tensor, vectorised, with_numbers};
 use super::{MAX_KERNEL, Maps, Tap, Window, seen};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -102,7 +102,7 @@ fn gather(gather: &Gather<'_>) -> Vec<f32> {
     let mut out = vec![0.0; to.rows() * channels];
     let rows = task(to, channels);
     out.par_chunks_mut(rows * to.width * channels).enumerate().for_each(|(i, out)| {
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 for (row, out) in out.chunks_exact_mut(to.width * channels).enumerate() {
@@ -175,7 +175,7 @@ impl Depthwise {
         let (all, rows) = (to.n * to.height, task(to, channels));
         let part = |i: usize| {
             let mut part = vec![0.0; self.window.taps() * channels];
-            pulp::Arch::new().dispatch(
+            vectorised(
                 #[inline(always)]
                 || {
                     for y in i * rows..all.min((i + 1) * rows) {

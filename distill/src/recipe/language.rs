@@ -1,51 +1,13 @@
-//! A student's whole training in one TOML file.
-//!
-//! ```toml
-//! kind = "translate"            # or "chat"
-//!
-//! [student]                     # the network's shape, as its module says
-//! embedding = 192
-//!
-//! [tokenizer]
-//! train = "unigram"             # or "bpe"; or instead of both keys: file = "teacher.gguf"
-//! size = 6000
-//!
-//! [data]
-//! files = ["deu.tsv"]           # relative to this file, or to --data-root
-//! test = 2000                   # distinct sources that are held out, see `data::text::split`
-//!
-//! [init]                        # none: the student begins with random weights
-//! file = "bigger.gguf"
-//! layers = [0, 2, 4]            # those of its layers that the student begins with; none: all
-//!
-//! [teacher]                     # none: the student learns from the text alone
-//! gguf = "en-de-teacher.gguf"   # or checkpoint, or labels
-//!
-//! [loss]
-//! alpha = 0.5                   # the part of the text; or { from = 0.9, to = 0.1 }
-//! temperature = 2.0
-//!
-//! [train]
-//! steps = 20000
-//! learning_rate = 1e-3
-//!
-//! [output]
-//! file = "en-de.gguf"
-//! type = "q8_0"
-//! ```
-//!
-//! Everything else has a default. All of it is checked before anything is trained.
+//! Recipes of students that read and write.
 
+use super::{above_zero, check_folder, check_there, parse, read};
 use crate::{
     data::text::{Kind, split::HeldOut},
     error::{Error, Result, within},
     loss::Divergence,
 };
 use serde::{Deserialize, Serialize};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// A student's training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -367,27 +329,16 @@ impl Recipe {
     /// `Io` if it cannot be read; `Format` if it is not TOML or has an unknown key or a value of another type; `Input`
     /// for values that make no sense and for files that are not there.
     pub fn open(path: &Path, data_root: Option<&Path>) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
-        let recipe = Self::parse(&text).and_then(|mut recipe| {
-            recipe.place(path.parent().unwrap_or(Path::new("")), data_root);
-            recipe.check()?;
-            recipe.check_files()?;
-            Ok(recipe)
-        });
-        recipe.map_err(|error| error.at(path.display()))
+        Self::of(&read(path)?, path, data_root).map_err(|error| error.at(path.display()))
     }
 
-    /// Reads the text of a recipe.
-    fn parse(text: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|error| {
-            let at = error.span().map(|span| span.start.min(text.len()));
-            let place = at.map_or(String::new(), |at| {
-                let line = text.get(..at).unwrap_or(text).matches('\n').count();
-                let source = text.lines().nth(line).unwrap_or_default().trim();
-                format!("line {} `{source}`: ", line + 1)
-            });
-            Error::format(format!("{place}{}", error.message().replace('\n', ", ")))
-        })
+    /// The recipe that is the text of the file at `path`.
+    pub(super) fn of(text: &str, path: &Path, data_root: Option<&Path>) -> Result<Self> {
+        let mut recipe: Self = parse(text)?;
+        recipe.place(path.parent().unwrap_or(Path::new("")), data_root);
+        recipe.check()?;
+        recipe.check_files()?;
+        Ok(recipe)
     }
 
     /// Makes paths relative to where we are.
@@ -505,17 +456,9 @@ impl Recipe {
         let extra = self.data.extra.iter().map(|file| ("data.extra", file));
         let init = self.init.iter().map(|init| ("init.file", &init.file));
         for (key, file) in named.chain(init).chain(data).chain(extra) {
-            if !file.exists() {
-                return Err(Error::input(format!("{key}: {} is not there, expected a file", file.display())));
-            }
+            check_there(key, file)?;
         }
-        let folder = self.output.file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        match folder {
-            Some(folder) if !folder.is_dir() => {
-                Err(Error::input(format!("output.file: {} is not there, expected a folder", folder.display())))
-            }
-            _ => Ok(()),
-        }
+        check_folder(&self.output.file)
     }
 
     /// How much is held out.
@@ -540,13 +483,6 @@ impl DivergenceRecipe {
                 false => Err(Error::input(format!("{key} has {x}, expected a number between 0 and 1"))),
             },
         }
-    }
-}
-
-fn above_zero(key: &str, value: f64) -> Result<()> {
-    match value > 0.0 && value.is_finite() {
-        true => Ok(()),
-        false => Err(Error::input(format!("{key} is {value}, expected a number above 0"))),
     }
 }
 
@@ -575,11 +511,7 @@ file = "out.gguf"
 "#;
 
     fn parse(text: &str) -> Result<Recipe> {
-        let mut recipe = Recipe::parse(text)?;
-        recipe.place(Path::new(env!("CARGO_MANIFEST_DIR")), None);
-        recipe.check()?;
-        recipe.check_files()?;
-        Ok(recipe)
+        Recipe::of(text, &Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe.toml"), None)
     }
 
     #[test]

@@ -1,0 +1,104 @@
+//! `pupil distill` of detectors.
+#![cfg(feature = "distill")]
+
+mod common;
+
+use common::{arg, bad, good, place, run};
+use pupil::image::Picture;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// White squares on black, and a recipe of a detector that finds them.
+fn squares(name: &str, steps: u64) -> (PathBuf, PathBuf) {
+    let folder = place(&format!("distill-detect-{name}"));
+    let _ = fs::remove_dir_all(&folder);
+    let data = folder.join("data");
+    for split in ["train", "val"] {
+        fs::create_dir_all(data.join(split)).unwrap();
+        for i in 0..6_usize {
+            let (left, top) = (4 + 5 * i, 30 - 5 * i);
+            let white = |at: usize| (left..left + 24).contains(&(at % 64)) && (top..top + 24).contains(&(at / 64));
+            let rgb = (0..64 * 64).flat_map(|at| [if white(at) { 255 } else { 0 }; 3]).collect();
+            let path = data.join(split).join(format!("{i}.png"));
+            Picture::from_rgb(64, 64, rgb).unwrap().save(&path).unwrap();
+            let middle = |start: usize| (start + 12) as f64 / 64.0;
+            let label = format!("0 {} {} 0.375 0.375\n", middle(left), middle(top));
+            fs::write(path.with_extension("txt"), label).unwrap();
+        }
+    }
+    fs::write(data.join("classes.txt"), "square\n").unwrap();
+    fs::write(data.join("train/0.txt"), "0 0.5 0.5 0.0 0.2\n").unwrap();
+    let recipe = format!(
+        r#"
+kind = "detect"
+[student]
+size = [64, 64]
+channels = 4
+head_units = 1
+[data]
+folder = "."
+train = "train"
+validation = "val"
+[train]
+steps = {steps}
+learning_rate = 1e-3
+batch = 2
+eval_every = 4
+[quantize]
+pictures = 4
+[output]
+file = "squares.gguf"
+"#
+    );
+    let path = folder.join("squares.toml");
+    fs::write(&path, recipe).unwrap();
+    (path, data)
+}
+
+fn distill<'a>(recipe: &'a Path, data: &'a Path) -> [&'a str; 6] {
+    ["distill", arg(recipe), "--data-root", arg(data), "--threads", "1"]
+}
+
+#[test]
+fn a_recipe_becomes_a_detector() {
+    let (recipe, data) = squares("whole", 8);
+    let ran = run(&distill(&recipe, &data));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for part in ["parameters", "f32 of validation\n", "int8 of validation\n", "AP50", "ms a picture"] {
+        assert!(ran.out.contains(part), "{}", ran.out);
+    }
+    assert!(ran.err.contains("training: 1 boxes left out: ") && ran.err.contains("0.txt line 1: "), "{}", ran.err);
+    assert!(ran.err.contains("step 8: loss ") && ran.err.contains(" pictures/s"), "{}", ran.err);
+    let file = recipe.with_file_name("squares.gguf");
+    assert!(good(&["inspect", arg(&file)]).contains("square"));
+    assert!(good(&["eval", "detect", "-m", arg(&file), "-d", arg(&data), "--split", "val"]).contains("AP50"));
+    let sheet = Picture::open(recipe.with_file_name("squares.run").join("sheet-000008.png")).unwrap();
+    assert_eq!((sheet.width(), sheet.height()), (1292, 644));
+
+    // The same command goes on from where it was.
+    let ran = run(&[&distill(&recipe, &data)[..], &["--steps", "10"]].concat());
+    assert!(ran.code == Some(0) && ran.err.contains("going on after step 8"), "{}", ran.err);
+}
+
+#[test]
+fn bad_recipes_are_refused_in_a_line() {
+    let (recipe, data) = squares("bad", 8);
+    let text = fs::read_to_string(&recipe).unwrap();
+    for (from, to, expected) in [
+        ("channels = 4", "chanels = 4", "line 5 `chanels = 4`: unknown field `chanels`"),
+        ("\"val\"", "\"vol\"", "validation: "),
+        ("\"detect\"", "\"detekt\"", "unknown variant `detekt`, expected one of `chat`, `translate`, `detect`"),
+        ("[quantize]", "[teacher]\nfile = \"squares.toml\"\n[quantize]", "squares.toml"),
+    ] {
+        fs::write(&recipe, text.replace(from, to)).unwrap();
+        let ran = run(&distill(&recipe, &data));
+        let last = ran.err.lines().last().unwrap_or_default();
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.err);
+        assert!(last.starts_with("pupil: ") && last.contains(expected), "{last}");
+    }
+    fs::write(&recipe, text).unwrap();
+    let error = bad(&[&distill(&recipe, &data)[..], &["--init-from", arg(&recipe)]].concat());
+    assert!(error.contains("--init-from"), "{error}");
+}

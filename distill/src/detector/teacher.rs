@@ -1,0 +1,319 @@
+//! Detectors that teach: whatever the runtime runs, an ONNX graph or a GGUF file.
+//!
+//! It is shown what the student is shown. If it sees the same cells, it says of each which classes and which box it sees
+//! there, and the student can learn its bins if both have as many and count from the same points. If not, what it finds is
+//! given to cells as labels would be, with its scores.
+
+use super::assign::{Target, assign};
+use super::{Config, Outputs, Soft, SoftBoxes};
+use crate::data::detect::Truth;
+use crate::error::{Error, Result};
+use pupil::detect::Cells;
+use pupil::{DetectOptions, Detection, Picture};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The most objects of a picture that are labels.
+const MAX: usize = 100;
+/// The logit of what is not seen.
+const NEVER: f32 = -12.0;
+
+/// A detector that teaches.
+pub struct Teacher {
+    detector: pupil::Detector,
+    /// For each class of the student, the teacher's.
+    classes: Vec<Option<usize>>,
+    route: Route,
+}
+
+/// What a student learns from its teacher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// Classes and bins of each cell.
+    Bins,
+    /// Classes and the box of each cell.
+    Boxes,
+    /// What is found.
+    Objects,
+}
+
+impl Route {
+    /// For people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Bins => "classes and bins of each cell",
+            Self::Boxes => "classes and the box of each cell",
+            Self::Objects => "the objects that it finds",
+        }
+    }
+}
+
+impl Teacher {
+    /// Opens a teacher of a student of `config` that calls its classes by `names`. `map` says what the teacher calls them,
+    /// where the names differ. Objects must have scores above `floor`.
+    ///
+    /// # Errors
+    /// Those of [`pupil::Detector::open`]; `Input` for a map that names unknown classes, or if the teacher knows none of the
+    /// student's classes.
+    pub fn open(
+        path: &Path,
+        config: &Config,
+        names: &[String],
+        map: &BTreeMap<String, String>,
+        floor: f32,
+        threads: usize,
+    ) -> Result<Self> {
+        let mut detector = pupil::Detector::open_with_threads(path, threads)?;
+        let geometry = &detector.spec().geometry;
+        if [geometry.width, geometry.height] != [config.width, config.height] {
+            // One that is for one size only still finds objects.
+            detector = match detector.with_size([config.width, config.height]) {
+                Ok(detector) => detector,
+                Err(_) => pupil::Detector::open_with_threads(path, threads)?,
+            };
+        }
+        let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
+        for ours in map.keys() {
+            if !names.iter().any(|name| same(name, ours)) {
+                let expected = names.join(", ");
+                return Err(Error::input(format!("teacher.classes: `{ours}` is no class, expected one of {expected}")));
+            }
+        }
+        let mut classes = Vec::new();
+        for name in names {
+            classes.push(match map.iter().find(|(ours, _)| same(ours, name)) {
+                // A name that someone typed must be right.
+                Some((_, theirs)) => {
+                    Some(detector.class(theirs).map_err(|error| Error::from(error).at("teacher.classes"))?)
+                }
+                None => detector.class(name).ok(),
+            });
+        }
+        if classes.iter().all(Option::is_none) {
+            let (path, names) = (path.display(), names.join(", "));
+            return Err(Error::input(format!("{path} knows none of the classes {names}, expected teacher.classes")));
+        }
+        let wanted: Vec<usize> = classes.iter().flatten().copied().collect();
+        detector.configure(&DetectOptions { confidence: Some(floor), iou: None, max: Some(MAX), classes: wanted })?;
+        let route = route(&detector, config);
+        Ok(Self { detector, classes, route })
+    }
+
+    /// What the student learns.
+    pub fn route(&self) -> Route {
+        self.route
+    }
+
+    /// The student's classes that the teacher does not know, by number.
+    pub fn strangers(&self) -> impl Iterator<Item = usize> {
+        self.classes.iter().enumerate().filter(|(_, theirs)| theirs.is_none()).map(|(ours, _)| ours)
+    }
+
+    /// What the teacher says of the pictures that the student said `outputs` of.
+    ///
+    /// # Errors
+    /// What the runtime refuses; `Input` for pictures of another size than the teacher was opened for.
+    pub fn look(&mut self, pictures: &[Picture], outputs: &Outputs) -> Result<Soft> {
+        match self.route {
+            Route::Objects => self.objects(pictures, outputs),
+            route => self.cells(pictures, outputs, route),
+        }
+    }
+
+    fn cells(&mut self, pictures: &[Picture], outputs: &Outputs, route: Route) -> Result<Soft> {
+        let theirs = self.detector.spec().classes.len();
+        let (mut classes, mut bins, mut rects) = (Vec::new(), Vec::new(), Vec::new());
+        for picture in pictures {
+            let seen = self.detector.look(picture)?;
+            if seen.boxes.len() != outputs.anchors.len() {
+                let (found, expected) = (seen.boxes.len(), outputs.anchors.len());
+                return Err(Error::input(format!("the teacher sees {found} cells, expected {expected}")));
+            }
+            for scores in seen.scores.chunks_exact(theirs) {
+                classes.extend(self.classes.iter().map(|class| class.map_or(f32::NAN, |class| logit(scores[class]))));
+            }
+            match route {
+                Route::Bins => bins.extend(seen.bins),
+                _ => rects.extend(seen.boxes),
+            }
+        }
+        let boxes = if route == Route::Bins { SoftBoxes::Bins(bins) } else { SoftBoxes::Rects(rects) };
+        Ok(Soft { classes, boxes })
+    }
+
+    fn objects(&mut self, pictures: &[Picture], outputs: &Outputs) -> Result<Soft> {
+        let mut found = Vec::new();
+        for picture in pictures {
+            found.push(self.detector.detect(picture)?);
+        }
+        let truths: Vec<Vec<Truth>> =
+            found.iter().map(|found| found.iter().filter_map(|found| self.truth(found)).collect()).collect();
+        let truths: Vec<Option<&[Truth]>> = truths.iter().map(|truths| Some(&truths[..])).collect();
+        let targets = assign(outputs, &truths)?;
+        let unseen: Vec<f32> = self.classes.iter().map(|class| class.map_or(f32::NAN, |_| NEVER)).collect();
+        let mut classes = unseen.repeat(targets.len());
+        let mut rects = vec![[0.0; 4]; targets.len()];
+        for (cell, target) in targets.iter().enumerate() {
+            let Target::Object { class, rect, .. } = *target else { continue };
+            rects[cell] = rect.map(|edge| edge as f32);
+            let score = self.score(&found[cell / outputs.anchors.len()], class, rects[cell]);
+            classes[cell * unseen.len() + class] = logit(score);
+        }
+        Ok(Soft { classes, boxes: SoftBoxes::Rects(rects) })
+    }
+
+    /// A detection as a label, if the student knows its class.
+    fn truth(&self, found: &Detection) -> Option<Truth> {
+        let class = self.classes.iter().position(|theirs| *theirs == Some(found.class))?;
+        Some(Truth::new(class, corners(found).map(f64::from)))
+    }
+
+    /// The score of what was found at a place.
+    fn score(&self, found: &[Detection], class: usize, rect: [f32; 4]) -> f32 {
+        let same = |found: &&Detection| Some(found.class) == self.classes[class] && corners(found) == rect;
+        found.iter().find(same).map_or(0.0, |found| found.score)
+    }
+}
+
+fn corners(found: &Detection) -> [f32; 4] {
+    [found.rect.x0, found.rect.y0, found.rect.x1, found.rect.y1]
+}
+
+/// How a detector can teach a student.
+fn route(detector: &pupil::Detector, config: &Config) -> Route {
+    let geometry = &detector.spec().geometry;
+    let same_size = (geometry.width, geometry.height) == (config.width, config.height);
+    match detector.cells() {
+        Some(Cells { strides, bins }) if same_size && strides == config.strides() => {
+            if bins == Some((config.centre, config.bins)) { Route::Bins } else { Route::Boxes }
+        }
+        _ => Route::Objects,
+    }
+}
+
+/// `ln(p / (1 − p))`, finite.
+fn logit(p: f32) -> f32 {
+    let p = p.clamp(1e-6, 1.0 - 1e-6);
+    (p / (1.0 - p)).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::export::{Export, geometry};
+    use super::super::tests::small;
+    use super::super::{Detector, Objective, loss::loss};
+    use super::*;
+    use candle_core::{Device, Tensor};
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| name.to_string()).collect()
+    }
+
+    /// A teacher of three classes of which nothing is known but its seed.
+    fn file(name: &str, config: &Config) -> std::path::PathBuf {
+        let student = Detector::new(config.clone(), 3, &Device::Cpu).unwrap();
+        let path = std::env::temp_dir().join(format!("pupil-teacher-{name}-{}.gguf", std::process::id()));
+        let export = Export {
+            student: &student,
+            weights: None,
+            geometry: geometry([config.width, config.height]),
+            classes: names(&["cat", "dog", "cow"]),
+            confidence: 0.3,
+            iou: 0.6,
+            max: 100,
+            keys: vec![],
+        };
+        export.write(&path).unwrap();
+        path
+    }
+
+    fn pictures(size: [usize; 2]) -> Vec<Picture> {
+        let picture = |seed: usize| {
+            let rgb = (0..size[0] * size[1] * 3).map(|i| ((i * 7919 + seed * 131) % 251) as u8).collect();
+            Picture::from_rgb(size[0], size[1], rgb).unwrap()
+        };
+        vec![picture(1), picture(2)]
+    }
+
+    /// What the student of a seed says of pictures.
+    fn outputs(config: &Config, seed: u64, pictures: &[Picture]) -> Outputs {
+        let student = Detector::new(config.clone(), seed, &Device::Cpu).unwrap();
+        let size = [config.width, config.height];
+        let mut pixels = vec![0.0; pictures.len() * size[0] * size[1] * 3];
+        let places = pixels.chunks_exact_mut(size[0] * size[1] * 3);
+        pictures.iter().zip(places).for_each(|(picture, out)| _ = geometry(size).place(picture, out));
+        let pixels = Tensor::from_vec(pixels, (pictures.len() * size[0] * size[1], 3), &Device::Cpu).unwrap();
+        student.infer(&pixels, size).unwrap()
+    }
+
+    /// A teacher that is the student itself has nothing to teach; also where cells of 64 pixels reach beyond the edge.
+    #[test]
+    fn a_student_agrees_with_itself() {
+        for (name, config) in [("itself", small()), ("beyond", Config { levels: 4, width: 96, centre: 0.0, ..small() })]
+        {
+            let path = file(name, &config);
+            let pictures = pictures([config.width, config.height]);
+            let ours = names(&["Cat", "Dog", "cow"]);
+            let mut teacher = Teacher::open(&path, &config, &ours, &BTreeMap::new(), 0.1, 1).unwrap();
+            assert_eq!((teacher.route(), teacher.strangers().count()), (Route::Bins, 0));
+            let outputs = outputs(&config, 3, &pictures);
+            let soft = teacher.look(&pictures, &outputs).unwrap();
+            let targets = vec![Target::Ignored; 2 * outputs.anchors.len()];
+            let objective = Objective { floor: 0.0, ..Objective::default() };
+            let (_, lost) = loss(&outputs, &targets, Some(&soft), &objective).unwrap();
+            assert!(lost.kd_classes.abs() < 1e-4 && lost.kd_boxes.abs() < 1e-3, "{lost:?}");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn teachers_that_see_otherwise_teach_what_they_can() {
+        let config = small();
+        let path = file("others", &config);
+        let pictures = pictures([config.width, config.height]);
+        let map = BTreeMap::from([("kitten".to_string(), "cat".to_string())]);
+        let ours = names(&["kitten", "horse"]);
+        let open = |config: &Config| Teacher::open(&path, config, &ours, &map, 0.001, 1).unwrap();
+
+        let other = Config { classes: 2, bins: 6, ..config.clone() };
+        let mut teacher = open(&other);
+        assert_eq!((teacher.route(), teacher.strangers().collect::<Vec<_>>()), (Route::Boxes, vec![1]));
+        let seen = outputs(&other, 9, &pictures);
+        let soft = teacher.look(&pictures, &seen).unwrap();
+        assert!(soft.classes.chunks(2).all(|row| row[0].is_finite() && row[1].is_nan()));
+        assert!(matches!(&soft.boxes, SoftBoxes::Rects(rects) if rects.len() == 2 * seen.anchors.len()));
+        // Where nobody knows, nobody loses: the gradient of strangers is 0.
+        let targets = vec![Target::Ignored; 2 * seen.anchors.len()];
+        let (total, lost) = loss(&seen, &targets, Some(&soft), &Objective::default()).unwrap();
+        assert!(lost.kd_classes.is_finite() && total.to_scalar::<f32>().unwrap().is_finite());
+
+        let other = Config { classes: 2, width: 96, height: 64, ..config.clone() };
+        assert_eq!(open(&other).route(), Route::Bins);
+        let other = Config { classes: 2, width: 64, height: 64, levels: 4, ..config.clone() };
+        let mut teacher = open(&other);
+        assert_eq!(teacher.route(), Route::Objects);
+        let shown: Vec<Picture> = self::pictures([64, 64]);
+        let seen = outputs(&other, 9, &shown);
+        let soft = teacher.look(&shown, &seen).unwrap();
+        let objects = soft.classes.chunks(2).filter(|row| row[0] > NEVER).count();
+        assert!(objects > 0 && soft.classes.len() == 2 * 2 * seen.anchors.len());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn unknown_classes_are_refused() {
+        let config = small();
+        let path = file("unknown", &config);
+        let refused = |ours: &[&str], map: &[(&str, &str)]| {
+            let map = map.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
+            Teacher::open(&path, &config, &names(ours), &map, 0.1, 1).err().unwrap().to_string()
+        };
+        assert!(refused(&["horse"], &[]).contains("knows none of the classes horse"));
+        assert!(
+            refused(&["cat"], &[("kitten", "cat")])
+                .contains("teacher.classes: `kitten` is no class, expected one of cat")
+        );
+        assert!(refused(&["kitten"], &[("kitten", "kat")]).starts_with("teacher.classes: "));
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,137 @@
+//! A student's whole training in one TOML file.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`language`] | students that read and write, as below |
+//! | [`detect`](mod@detect) | students that look at pictures |
+//!
+//! ```toml
+//! kind = "translate"            # or "chat"; "detect" is another world
+//!
+//! [student]                     # the network's shape, as its module says
+//! embedding = 192
+//!
+//! [tokenizer]
+//! train = "unigram"             # or "bpe"; or instead of both keys: file = "teacher.gguf"
+//! size = 6000
+//!
+//! [data]
+//! files = ["deu.tsv"]           # relative to this file, or to --data-root
+//! test = 2000                   # distinct sources that are held out, see `data::text::split`
+//!
+//! [init]                        # none: the student begins with random weights
+//! file = "bigger.gguf"
+//! layers = [0, 2, 4]            # those of its layers that the student begins with; none: all
+//!
+//! [teacher]                     # none: the student learns from the text alone
+//! gguf = "en-de-teacher.gguf"   # or checkpoint, or labels
+//!
+//! [loss]
+//! alpha = 0.5                   # the part of the text; or { from = 0.9, to = 0.1 }
+//! temperature = 2.0
+//!
+//! [train]
+//! steps = 20000
+//! learning_rate = 1e-3
+//!
+//! [output]
+//! file = "en-de.gguf"
+//! type = "q8_0"
+//! ```
+//!
+//! Everything else has a default. All of it is checked before anything is trained.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{fs, path::Path};
+
+pub mod detect;
+pub mod language;
+
+pub use language::{
+    Alpha, DataRecipe, DivergenceRecipe, InitRecipe, Learner, LossRecipe, OnPolicyRecipe, OutputRecipe, QuantizeRecipe,
+    Recipe, TeacherRecipe, TokenizerRecipe, TrainRecipe,
+};
+
+/// A recipe of any kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AnyRecipe {
+    /// A student that reads and writes.
+    Language(Box<Recipe>),
+    /// A student that looks at pictures.
+    Detect(Box<detect::Recipe>),
+}
+
+/// The kinds, as recipes spell them.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Chat,
+    Translate,
+    Detect,
+}
+
+/// What is read before all else.
+#[derive(Deserialize)]
+struct Head {
+    kind: Kind,
+}
+
+impl AnyRecipe {
+    /// Reads a recipe, whatever kind of student it is of.
+    ///
+    /// # Errors
+    /// As [`Recipe::open`].
+    pub fn open(path: &Path, data_root: Option<&Path>) -> Result<Self> {
+        let text = read(path)?;
+        let recipe = || {
+            Ok(match parse::<Head>(&text)?.kind {
+                Kind::Chat | Kind::Translate => Self::Language(Box::new(Recipe::of(&text, path, data_root)?)),
+                Kind::Detect => Self::Detect(Box::new(detect::Recipe::of(&text, path, data_root)?)),
+            })
+        };
+        recipe().map_err(|error: Error| error.at(path.display()))
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| Error::io(path, &error))
+}
+
+/// Reads TOML; what is wrong with it is said with its line.
+fn parse<R: DeserializeOwned>(text: &str) -> Result<R> {
+    toml::from_str(text).map_err(|error| {
+        let at = error.span().map(|span| span.start.min(text.len()));
+        let place = at.map_or(String::new(), |at| {
+            let line = text.get(..at).unwrap_or(text).matches('\n').count();
+            let source = text.lines().nth(line).unwrap_or_default().trim();
+            format!("line {} `{source}`: ", line + 1)
+        });
+        Error::format(format!("{place}{}", error.message().replace('\n', ", ")))
+    })
+}
+
+/// Refuses an input that is not there.
+fn check_there(key: &str, file: &Path) -> Result<()> {
+    match file.exists() {
+        true => Ok(()),
+        false => Err(Error::input(format!("{key}: {} is not there, expected a file", file.display()))),
+    }
+}
+
+/// Refuses an output whose folder is not there.
+fn check_folder(file: &Path) -> Result<()> {
+    match file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if !folder.is_dir() => {
+            Err(Error::input(format!("output.file: {} is not there, expected a folder", folder.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn above_zero(key: &str, value: f64) -> Result<()> {
+    match value > 0.0 && value.is_finite() {
+        true => Ok(()),
+        false => Err(Error::input(format!("{key} is {value}, expected a number above 0"))),
+    }
+}

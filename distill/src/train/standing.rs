@@ -1,0 +1,77 @@
+//! How good a student was so far, and what was seen since it was last measured.
+
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// A measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Best {
+    /// Steps that were done.
+    pub(super) step: u64,
+    /// The loss on the validation part: the smaller, the better.
+    pub(super) validation: f64,
+    /// What the student makes of the validation part: the greater, the better. It decides, where there is one.
+    pub(super) score: Option<f64>,
+}
+
+impl Best {
+    fn beats(&self, other: &Self) -> bool {
+        match (self.score, other.score) {
+            (Some(mine), Some(theirs)) if mine != theirs => mine > theirs,
+            _ => self.validation < other.validation,
+        }
+    }
+}
+
+/// The best measurement so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Standing {
+    pub(super) best: Option<Best>,
+    /// Measurements since then.
+    pub(super) waited: u64,
+}
+
+impl Standing {
+    /// Takes note of a measurement, and says whether it is the best.
+    pub(super) fn is_best(&mut self, now: Best) -> bool {
+        match self.best {
+            Some(best) if !now.beats(&best) => {
+                self.waited += 1;
+                false
+            }
+            _ => {
+                *self = Self { best: Some(now), waited: 0 };
+                true
+            }
+        }
+    }
+}
+
+/// Sums since the last record.
+pub(super) struct Window {
+    /// Of losses, each times its count.
+    pub(super) loss: f64,
+    /// What the losses are divided by: tokens, or pictures.
+    pub(super) count: usize,
+    /// What was read, by which speed is counted.
+    pub(super) read: usize,
+    /// Of the last gradient.
+    pub(super) norm: f64,
+    pub(super) started: Instant,
+}
+
+impl Window {
+    pub(super) fn new() -> Self {
+        Self { loss: 0.0, count: 0, read: 0, norm: 0.0, started: Instant::now() }
+    }
+
+    /// The mean loss.
+    pub(super) fn mean(&self) -> f64 {
+        self.loss / self.count.max(1) as f64
+    }
+
+    /// What was read a second.
+    pub(super) fn speed(&self) -> f64 {
+        self.read as f64 / self.started.elapsed().as_secs_f64()
+    }
+}
