@@ -8,7 +8,7 @@ use crate::{
 use clap::Args;
 use indicatif::ProgressBar;
 use pupil_distill::{
-    device::Place,
+    device::DeviceKind,
     recipe::{AnyRecipe, InitRecipe, Recipe, detect},
     train::{self, Options, Outcome as Trained, Progress, Watch, distill, use_threads},
 };
@@ -38,8 +38,8 @@ pub struct DistillArgs {
     #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1_000_000_000).map(|n| n as u64))]
     pub steps: Option<u64>,
     /// What to train on: cpu, or cuda for an NVIDIA card
-    #[arg(long, value_name = "NAME", value_parser = place, default_value = "cpu")]
-    pub device: Place,
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: DeviceKind,
     /// Threads to compute with [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
@@ -96,21 +96,11 @@ fn detector(mut recipe: detect::Recipe, args: &DistillArgs) -> Outcome {
     Ok(())
 }
 
-/// The device that `--device` names. The third one is for those who work on the operations of other devices.
-fn place(name: &str) -> Result<Place, String> {
-    match name {
-        "cpu" => Ok(Place::Cpu),
-        "cuda" => Ok(Place::Cuda),
-        "composed" => Ok(Place::Composed),
-        _ => Err("expected cpu or cuda".into()),
-    }
-}
-
 fn options(args: &DistillArgs, output: &Path) -> Options {
     let threads = args.threads.unwrap_or_else(all_threads);
     use_threads(threads);
     let folder = args.run.clone().unwrap_or_else(|| output.with_extension("run"));
-    Options { folder, fresh: args.fresh, threads, place: args.device }
+    Options { folder, fresh: args.fresh, threads, device: args.device }
 }
 
 /// Runs a training that can be interrupted, with a bar in which `unit` are read.

@@ -10,7 +10,7 @@
 use candle_core::Device;
 use pupil_distill::Result;
 use pupil_distill::batch::{Batch, IGNORE, Tokens};
-use pupil_distill::device::Place;
+use pupil_distill::device::DeviceKind;
 use pupil_distill::loss::{Objective, loss};
 use pupil_distill::nn::gates::Activation;
 use pupil_distill::optimizer::{AdamW, Config};
@@ -24,14 +24,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let shape = arguments.next().unwrap_or_else(|| "t5".into());
     let steps: usize = arguments.next().map_or(Ok(20), |n| n.parse())?;
-    let place = match arguments.next().as_deref() {
-        None | Some("cpu") => Place::Cpu,
-        Some("cuda") => Place::Cuda,
-        Some("composed") => Place::Composed,
-        Some(other) => return Err(format!("the device is {other}, expected cpu, cuda or composed").into()),
-    };
+    let device: DeviceKind = arguments.next().map_or(Ok(DeviceKind::Cpu), |name| name.parse())?;
     let times: usize = arguments.next().map_or(Ok(1), |n| n.parse())?;
-    Ok(place.run(|device| {
+    Ok(device.run(|device| {
         let (student, batch): (Box<dyn Student>, Batch) = match shape.as_str() {
             "llama" => (Box::new(Decoder::new(llama(), 1, device)?), texts(8 * times, 128)),
             _ => (Box::new(EncoderDecoder::new(t5(), 1, device)?), sentences(64 * times)),

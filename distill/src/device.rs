@@ -11,10 +11,11 @@
 use crate::error::{Error, Result};
 use crate::nn::only_composed;
 use candle_core::Device;
+use std::str::FromStr;
 
 /// Where a language model learns, and with which form of each [operation](crate::nn).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Place {
+pub enum DeviceKind {
     /// The CPU, with operations written for it.
     #[default]
     Cpu,
@@ -25,7 +26,21 @@ pub enum Place {
     Composed,
 }
 
-impl Place {
+impl FromStr for DeviceKind {
+    type Err = String;
+
+    /// `composed` is for those who work on the operations of other devices.
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda),
+            "composed" => Ok(Self::Composed),
+            _ => Err("expected cpu or cuda".into()),
+        }
+    }
+}
+
+impl DeviceKind {
     /// What `f` gives on this device.
     ///
     /// # Errors

@@ -1,40 +1,19 @@
 //! Whole trainings of tiny students on a language made here: what they learn, and that they go on as if never stopped.
 #![cfg(feature = "train")]
 
+mod common;
+
+use common::{Ears, done, options};
 use pupil::{TranslateOptions, Translator};
 use pupil_distill::{
-    device::Place,
+    device::DeviceKind,
     recipe::Recipe,
-    train::{Options, Outcome, Progress, Report, Watch, distill},
+    train::{Options, Outcome, distill},
 };
 use std::{
     fs,
     path::{Path, PathBuf},
 };
-
-/// Hears everything, and stops after a step.
-#[derive(Default)]
-struct Ears {
-    said: Vec<String>,
-    losses: Vec<f64>,
-    stop_after: Option<u64>,
-    step: u64,
-}
-
-impl Watch for Ears {
-    fn say(&mut self, line: &str) {
-        self.said.push(line.into());
-    }
-
-    fn step(&mut self, progress: &Progress) {
-        self.step = progress.step;
-        self.losses.push(progress.loss);
-    }
-
-    fn stop(&self) -> bool {
-        self.stop_after.is_some_and(|step| self.step >= step)
-    }
-}
 
 const WORDS: [(&str, &str); 6] =
     [("red", "rot"), ("green", "grün"), ("cat", "katze"), ("dog", "hund"), ("sees", "sieht"), ("big", "groß")];
@@ -98,19 +77,8 @@ const LARGE: &str = "embedding = 64\nlayers = 2\ndecoder_layers = 2\nheads = 2\n
 const SMALL: &str = "embedding = 32\nlayers = 1\ndecoder_layers = 1\nheads = 2\nhead_dim = 16\nfeed_forward = 64";
 const LEARN: &str = "[tokenizer]\ntrain = \"unigram\"\nsize = 40";
 
-fn options(folder: &Path, name: &str) -> Options {
-    Options { folder: folder.join(format!("{name}-run")), fresh: false, threads: 1, place: Place::Cpu }
-}
-
 fn run(recipe: &Path, options: &Options, ears: &mut Ears) -> Outcome {
     distill(&Recipe::open(recipe, None).unwrap(), options, ears).unwrap()
-}
-
-fn done(outcome: Outcome) -> Report {
-    match outcome {
-        Outcome::Done(report) => report,
-        Outcome::Stopped(step) => panic!("stopped after {step}"),
-    }
 }
 
 #[test]
@@ -175,16 +143,16 @@ fn the_operations_of_other_devices_train_as_well() {
     let teacher = recipe(&folder, "teacher", LARGE, LEARN, 60);
     done(run(&teacher, &options(&folder, "teacher"), &mut Ears::default()));
     let rest = format!("[tokenizer]\nfile = \"teacher.gguf\"\n[teacher]\ncheckpoint = \"teacher.gguf\"\n{quantize}");
-    let [fused, composed] = [("fused", Place::Cpu), ("composed", Place::Composed)].map(|(name, place)| {
+    let [fused, composed] = [("fused", DeviceKind::Cpu), ("composed", DeviceKind::Composed)].map(|(name, device)| {
         let path = recipe(&folder, name, SMALL, &rest, 100);
         let text = fs::read_to_string(&path).unwrap().replace("ema = 0.95", "ema = 0.95\ndropout = 0.1");
         fs::write(&path, text).unwrap();
         let mut ears = Ears { stop_after: Some(50), ..Ears::default() };
-        let options = Options { place, ..options(&folder, name) };
+        let options = Options { device, ..options(&folder, name) };
         assert_eq!(run(&path, &options, &mut ears), Outcome::Stopped(50));
         // A checkpoint of one device is one of the other.
-        let other = if place == Place::Cpu { Place::Composed } else { Place::Cpu };
-        let options = Options { place: other, ..options };
+        let other = if device == DeviceKind::Cpu { DeviceKind::Composed } else { DeviceKind::Cpu };
+        let options = Options { device: other, ..options };
         ears.stop_after = None;
         (done(run(&path, &options, &mut ears)), ears.losses)
     });

@@ -1,12 +1,14 @@
 //! Whole trainings of tiny detectors on pictures drawn here: what they learn, and that they go on as if never stopped.
 #![cfg(feature = "train")]
 
+mod common;
+
+use common::{Ears, done, options};
 use pupil::{Picture, gguf::Gguf};
 use pupil_distill::{
-    device::Place,
     recipe::detect::Recipe,
     train::{
-        Options, Outcome, Progress, Watch,
+        Options, Outcome,
         detect::{Report, distill},
     },
 };
@@ -17,34 +19,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Hears everything, and stops after a step.
-#[derive(Default)]
-struct Ears {
-    said: Vec<String>,
-    losses: Vec<f64>,
-    stop_after: Option<u64>,
-    step: u64,
-}
-
-impl Watch for Ears {
-    fn say(&mut self, line: &str) {
-        self.said.push(line.into());
-    }
-
-    fn step(&mut self, progress: &Progress) {
-        self.step = progress.step;
-        self.losses.push(progress.loss);
-    }
-
-    fn stop(&self) -> bool {
-        self.stop_after.is_some_and(|step| self.step >= step)
-    }
-}
-
-impl Ears {
-    fn heard(&self, what: &str) -> bool {
-        self.said.iter().any(|line| line.contains(what))
-    }
+/// Whether something was said with these words.
+fn heard(ears: &Ears, what: &str) -> bool {
+    ears.said.iter().any(|line| line.contains(what))
 }
 
 /// Squares that are bright in red or in blue, on grey noise, with their labels.
@@ -117,19 +94,8 @@ name = "Squares"
     path
 }
 
-fn options(folder: &Path, name: &str) -> Options {
-    Options { folder: folder.join(format!("{name}-run")), fresh: false, threads: 1, place: Place::Cpu }
-}
-
 fn run(path: &Path, options: &Options, ears: &mut Ears) -> Outcome<Report> {
     distill(&Recipe::open(path, None).unwrap(), options, ears).unwrap()
-}
-
-fn done(outcome: Outcome<Report>) -> Report {
-    match outcome {
-        Outcome::Done(report) => report,
-        Outcome::Stopped(step) => panic!("stopped after {step}"),
-    }
 }
 
 fn ap50(report: &Report, file: usize) -> f64 {
@@ -160,7 +126,7 @@ fn a_student_learns_from_labels_and_teaches_another_without_any() {
     let path = recipe(&folder, "student", "steps = 400\neval_every = 200", rest);
     let mut ears = Ears::default();
     let report = done(run(&path, &options(&folder, "student"), &mut ears));
-    assert!(ears.heard("classes and bins of each cell") && ears.heard("0 pictures with labels, 24 without"));
+    assert!(heard(&ears, "classes and bins of each cell") && heard(&ears, "0 pictures with labels, 24 without"));
     assert!(ap50(&report, 0) > 0.8, "{:#?}", ears.said);
     assert_eq!(Gguf::open(&folder.join("student.gguf")).unwrap().keys().str("pupil.teacher").unwrap(), "f32.gguf");
 }
@@ -200,9 +166,9 @@ fn what_is_bad_is_counted_or_refused_before_training() {
     let path = recipe(&folder, "counted", "steps = 2", "");
     let mut ears = Ears::default();
     done(run(&path, &options(&folder, "counted"), &mut ears));
-    assert!(ears.heard("training: 1 boxes left out: ") && ears.heard("01.txt line 1: "), "{:#?}", ears.said);
-    assert!(ears.heard("1 pictures left out: ") && ears.heard("broken.png: "), "{:#?}", ears.said);
-    assert!(ears.heard("25 pictures, 2 of them empty, 23 boxes"), "{:#?}", ears.said);
+    assert!(heard(&ears, "training: 1 boxes left out: ") && heard(&ears, "01.txt line 1: "), "{:#?}", ears.said);
+    assert!(heard(&ears, "1 pictures left out: ") && heard(&ears, "broken.png: "), "{:#?}", ears.said);
+    assert!(heard(&ears, "25 pictures, 2 of them empty, 23 boxes"), "{:#?}", ears.said);
 
     let refused = |name: &str, rest: &str| {
         let path = recipe(&folder, name, "steps = 2", rest);

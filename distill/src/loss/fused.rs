@@ -9,6 +9,7 @@ use super::{
     row::{Expected, Row, Scratch, groups},
     vector::{Group, LANES},
 };
+use crate::nn::vectorised;
 use rayon::prelude::*;
 
 /// Hidden states `[n][width]` and the matrix `[vocab][width]` that makes scaled logits of them.
@@ -68,7 +69,7 @@ pub fn run(
     chunk: usize,
 ) -> (Lost, Gradients) {
     let (n, width) = (labels.len(), student.width);
-    let (groups, arch) = (groups(vocab), pulp::Arch::new());
+    let groups = groups(vocab);
     let stride = groups * LANES;
     let row = Row { objective, vocab };
     let mut gradients = Gradients {
@@ -105,7 +106,7 @@ pub fn run(
                 Some(_) => Some(Expected::Logits(&theirs[i * groups..][..groups])),
                 None => None,
             };
-            arch.dispatch(
+            vectorised(
                 #[inline(always)]
                 || row.run(z, labels[start + i], expected, scratch),
             )

@@ -35,11 +35,13 @@ use crate::{
     error::{Error, Result},
 };
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Shape, Storage, Tensor};
+use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 
 /// How far the student's distribution is from the teacher's; both at temperature T, and times T² so that gradients keep
-/// their size.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// their size. Recipes spell them `"forward-kl"`, `{ skewed-reverse-kl = 0.9 }`, and so on.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Divergence {
     /// `KL(teacher ‖ student)`.
     #[default]
@@ -78,6 +80,22 @@ impl Default for Objective {
     }
 }
 
+impl Divergence {
+    /// # Errors
+    /// `Input` for a number that is not between 0 and 1.
+    pub fn check(self) -> Result<()> {
+        let (name, number) = match self {
+            Self::ForwardKl | Self::ReverseKl | Self::TotalVariation => return Ok(()),
+            Self::JensenShannon(beta) => ("beta", beta),
+            Self::SkewedForwardKl(lambda) | Self::SkewedReverseKl(lambda) => ("lambda", lambda),
+        };
+        match number > 0.0 && number < 1.0 {
+            true => Ok(()),
+            false => Err(Error::input(format!("{name} is {number}, expected more than 0 and less than 1"))),
+        }
+    }
+}
+
 impl Objective {
     /// # Errors
     /// `Input` for a number that makes no sense.
@@ -91,14 +109,7 @@ impl Objective {
         within("temperature", temperature, "0.01 to 100", (0.01..=100.0).contains(&temperature))?;
         within("label smoothing", label_smoothing, "0 to less than 1", (0.0..1.0).contains(&label_smoothing))?;
         within("the number of tokens", tokens as f64, "at least 1", tokens > 0)?;
-        let inside = |x: f64| x > 0.0 && x < 1.0;
-        match divergence {
-            Divergence::JensenShannon(beta) => within("beta", beta, "more than 0 and less than 1", inside(beta)),
-            Divergence::SkewedForwardKl(lambda) | Divergence::SkewedReverseKl(lambda) => {
-                within("lambda", lambda, "more than 0 and less than 1", inside(lambda))
-            }
-            _ => Ok(()),
-        }
+        divergence.check()
     }
 }
 

@@ -109,7 +109,7 @@ impl CustomOp2 for RmsNorm {
             let parts = of_x.par_chunks_mut(rows * width).enumerate();
             let part = |(i, of_x): (usize, &mut [f32])| {
                 let (x, gradient) = (&x[i * rows * width..], &gradient[i * rows * width..]);
-                pulp::Arch::new().dispatch(
+                super::vectorised(
                     #[inline(always)]
                     || self.backward(x, weight, gradient, of_x),
                 )

@@ -2,6 +2,7 @@
 
 use super::{Factors, Form, KINDS, Kept, found};
 use crate::error::{Error, Result};
+use crate::nn::vectorised;
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Storage, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -110,7 +111,7 @@ fn square_sum(gradient: &Tensor) -> Result<f64> {
         return Err(Error::input(format!("a gradient is of {:?}, expected f32", gradient.dtype())));
     };
     let sum = |numbers: &[f32]| {
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 let mut sums = [0.0_f32; 16];
@@ -180,19 +181,18 @@ impl InplaceOp2 for Update<'_> {
             .par_chunks_mut(TASK)
             .zip(gradient[first..last].par_chunks(TASK))
             .zip(mean.par_chunks_mut(TASK).zip(square.par_chunks_mut(TASK)));
-        #[allow(clippy::type_complexity, reason = "it is what the iterators above give")]
-        let update = |((weights, gradient), (mean, square)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
-            pulp::Arch::new().dispatch(
+        let update = |weights: &mut [f32], gradient: &[f32], mean: &mut [f32], square: &mut [f32]| {
+            vectorised(
                 #[inline(always)]
                 || factors.update(weights, gradient, mean, square),
             );
         };
         if average.is_empty() {
-            parts.for_each(update);
+            parts.for_each(|((weights, gradient), (mean, square))| update(weights, gradient, mean, square));
             return Ok(());
         }
-        parts.zip(average.par_chunks_mut(TASK)).for_each(|(((weights, gradient), moments), average)| {
-            update(((&mut *weights, gradient), moments));
+        parts.zip(average.par_chunks_mut(TASK)).for_each(|(((weights, gradient), (mean, square)), average)| {
+            update(weights, gradient, mean, square);
             average
                 .iter_mut()
                 .zip(&*weights)

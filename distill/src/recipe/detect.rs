@@ -33,7 +33,7 @@
 //!
 //! Everything else has a default, and is described at its field.
 
-use super::{above_zero, check_folder, check_there, parse, read};
+use super::{Rules, above_zero, check_folder, check_there, check_train, of, read};
 use crate::{
     data::detect::{Dataset, Options, augment::Augment},
     detector::{Config, Objective, Stage},
@@ -58,7 +58,7 @@ pub struct Recipe {
     pub data: DataRecipe,
     /// How pictures are changed.
     #[serde(default)]
-    pub augment: AugmentRecipe,
+    pub augment: Augment,
     /// Who teaches it, besides the labels.
     pub teacher: Option<TeacherRecipe>,
     /// How much the parts of the loss weigh.
@@ -166,37 +166,6 @@ pub enum Part {
     },
 }
 
-/// `[augment]`: numbers of [`Augment`], and when mosaics stop.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "they are those of the augmentation")]
-pub struct AugmentRecipe {
-    pub flip: f64,
-    pub scale: [f64; 2],
-    pub stretch: f64,
-    pub colour: f64,
-    pub mosaic: f64,
-    pub keep: f64,
-    /// The part of the training, 0 to 1, after which there are no mosaics: real pictures are none.
-    pub mosaic_until: f64,
-}
-
-impl Default for AugmentRecipe {
-    fn default() -> Self {
-        let Augment { flip, scale, stretch, colour, mosaic, keep } = Augment::default();
-        Self { flip, scale, stretch, colour, mosaic, keep, mosaic_until: 0.85 }
-    }
-}
-
-impl AugmentRecipe {
-    /// What is done when this part of the training, 0 to 1, is over.
-    pub fn at(&self, done: f64) -> Augment {
-        let Self { flip, scale, stretch, colour, mosaic, keep, mosaic_until } = *self;
-        let mosaic = if done < mosaic_until { mosaic } else { 0.0 };
-        Augment { flip, scale, stretch, colour, mosaic, keep }
-    }
-}
-
 /// `[teacher]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -286,13 +255,7 @@ pub struct OutputRecipe {
 }
 
 mod defaults {
-    macro_rules! defaults {
-        ($($name:ident: $type:ty = $value:expr;)*) => {$(
-            pub fn $name() -> $type {
-                $value
-            }
-        )*};
-    }
+    use super::super::defaults;
 
     defaults! {
         labelled: f64 = 1.0;
@@ -321,19 +284,11 @@ impl Recipe {
     /// `Io` if it cannot be read; `Format` if it is not TOML or has an unknown key or a value of another type; `Input`
     /// for values that make no sense and for files that are not there.
     pub fn open(path: &Path, data_root: Option<&Path>) -> Result<Self> {
-        Self::of(&read(path)?, path, data_root).map_err(|error| error.at(path.display()))
+        of(&read(path)?, path, data_root).map_err(|error| error.at(path.display()))
     }
+}
 
-    /// The recipe that is the text of the file at `path`.
-    pub(super) fn of(text: &str, path: &Path, data_root: Option<&Path>) -> Result<Self> {
-        let mut recipe: Self = parse(text)?;
-        recipe.place(path.parent().unwrap_or(Path::new("")), data_root);
-        recipe.check()?;
-        recipe.check_files()?;
-        Ok(recipe)
-    }
-
-    /// Makes paths relative to where we are.
+impl Rules for Recipe {
     fn place(&mut self, folder: &Path, data_root: Option<&Path>) {
         let DataRecipe { folder: data, train, validation, test, unlabelled, .. } = &mut self.data;
         let parts = [Some(train), Some(validation), test.as_mut()].into_iter().flatten().flat_map(Part::paths);
@@ -343,7 +298,6 @@ impl Recipe {
         teacher.into_iter().chain([&mut self.output.file]).for_each(|path| *path = folder.join(&*path));
     }
 
-    /// Refuses what makes no sense, whatever the files hold.
     fn check(&self) -> Result<()> {
         let Self { student, data, augment, teacher, loss, train, quantize, output, .. } = self;
         student.config(1)?;
@@ -360,23 +314,13 @@ impl Recipe {
         if teacher.is_none() && data.labelled == 0.0 {
             return Err(Error::input("data.labelled is 0, expected more, or a [teacher]"));
         }
-        augment.at(0.0).check().map_err(|error| error.at("[augment]"))?;
-        within("augment.mosaic_until", augment.mosaic_until, 0.0, 1.0)?;
+        augment.check().map_err(|error| error.at("[augment]"))?;
         within("teacher.until", teacher.as_ref().map_or(0.0, |teacher| teacher.until), 0.0, 1.0)?;
         loss.check().map_err(|error| error.at("[loss]"))?;
 
-        match (train.steps, train.epochs) {
-            (Some(steps), None) => within("train.steps", steps as f64, 1.0, 1e9)?,
-            (None, Some(epochs)) => above_zero("train.epochs", epochs)?,
-            _ => return Err(Error::input("[train] takes steps or epochs, expected one of both")),
-        }
+        check_train!(train);
         // Norms go by the batch.
         within("train.batch", train.batch as f64, 2.0, 4096.0)?;
-        above_zero("train.learning_rate", train.learning_rate)?;
-        within("train.floor", train.floor, 0.0, 1.0)?;
-        within("train.weight_decay", train.weight_decay, 0.0, 1.0)?;
-        within("train.clip", train.clip, 0.0, f64::INFINITY)?;
-        within("train.ema", train.ema, 0.0, 0.999_999)?;
         within("train.eval_every", train.eval_every.unwrap_or(1) as f64, 1.0, 1e9)?;
         within("train.workers", train.workers as f64, 1.0, 64.0)?;
         if let Some(quantize) = quantize {
@@ -387,7 +331,6 @@ impl Recipe {
         within("output.iou", output.iou.into(), 0.0, 1.0)
     }
 
-    /// Refuses files that are not there.
     fn check_files(&self) -> Result<()> {
         let DataRecipe { folder, train, validation, test, unlabelled, .. } = &self.data;
         let mut named: Vec<(&str, &Path)> = folder.iter().map(|path| ("data.folder", path.as_path())).collect();
@@ -405,7 +348,9 @@ impl Recipe {
         }
         check_folder(&self.output.file)
     }
+}
 
+impl Recipe {
     /// Opens a part of the data.
     ///
     /// # Errors
@@ -462,7 +407,7 @@ file = "out.gguf"
 "#;
 
     fn of(text: &str) -> Result<Recipe> {
-        Recipe::of(text, &Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe.toml"), None)
+        super::of(text, &Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe.toml"), None)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Recipes of students that read and write.
 
-use super::{above_zero, check_folder, check_there, parse, read};
+use super::{Rules, above_zero, check_folder, check_there, check_train, of, read};
 use crate::{
     data::text::{Kind, split::HeldOut},
     error::{Error, Result, within},
@@ -119,7 +119,7 @@ pub struct LossRecipe {
     /// The part of cross-entropy with the text; the rest is the teacher's.
     pub alpha: Alpha,
     /// How the teacher's part is measured.
-    pub divergence: DivergenceRecipe,
+    pub divergence: Divergence,
     /// Temperature of the teacher's part.
     pub temperature: f64,
     /// How much of each label is spread over the vocabulary.
@@ -128,12 +128,7 @@ pub struct LossRecipe {
 
 impl Default for LossRecipe {
     fn default() -> Self {
-        Self {
-            alpha: Alpha::Fixed(0.5),
-            divergence: DivergenceRecipe::ForwardKl,
-            temperature: 2.0,
-            label_smoothing: 0.0,
-        }
+        Self { alpha: Alpha::Fixed(0.5), divergence: Divergence::ForwardKl, temperature: 2.0, label_smoothing: 0.0 }
     }
 }
 
@@ -148,33 +143,6 @@ pub enum Alpha {
         from: f64,
         to: f64,
     },
-}
-
-/// [`Divergence`] as recipes spell it: `"forward-kl"`, `"reverse-kl"`, `{ jensen-shannon = 0.5 }`,
-/// `{ skewed-forward-kl = 0.1 }`, `{ skewed-reverse-kl = 0.9 }`, `"total-variation"`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum DivergenceRecipe {
-    ForwardKl,
-    ReverseKl,
-    JensenShannon(f64),
-    SkewedForwardKl(f64),
-    SkewedReverseKl(f64),
-    TotalVariation,
-}
-
-impl From<DivergenceRecipe> for Divergence {
-    fn from(recipe: DivergenceRecipe) -> Self {
-        match recipe {
-            DivergenceRecipe::ForwardKl => Self::ForwardKl,
-            DivergenceRecipe::ReverseKl => Self::ReverseKl,
-            DivergenceRecipe::JensenShannon(beta) => Self::JensenShannon(beta),
-            DivergenceRecipe::SkewedForwardKl(lambda) => Self::SkewedForwardKl(lambda),
-            DivergenceRecipe::SkewedReverseKl(lambda) => Self::SkewedReverseKl(lambda),
-            DivergenceRecipe::TotalVariation => Self::TotalVariation,
-        }
-    }
 }
 
 /// `[train]`
@@ -235,7 +203,7 @@ pub struct OnPolicyRecipe {
     pub learning_rate: f64,
     /// How the student's distribution is measured on what it wrote.
     #[serde(default = "defaults::on_policy_divergence")]
-    pub divergence: DivergenceRecipe,
+    pub divergence: Divergence,
     /// Steps between rounds of writing.
     #[serde(default = "defaults::refresh")]
     pub refresh: u64,
@@ -288,15 +256,8 @@ pub struct OutputRecipe {
 }
 
 mod defaults {
-    use super::DivergenceRecipe;
-
-    macro_rules! defaults {
-        ($($name:ident: $type:ty = $value:expr;)*) => {$(
-            pub fn $name() -> $type {
-                $value
-            }
-        )*};
-    }
+    use super::super::defaults;
+    use crate::loss::Divergence;
 
     defaults! {
         validation: usize = 500;
@@ -310,7 +271,7 @@ mod defaults {
         ema: f64 = 0.999;
         eval_every: u64 = 500;
         eval_items: usize = 100;
-        on_policy_divergence: DivergenceRecipe = DivergenceRecipe::SkewedReverseKl(0.9);
+        on_policy_divergence: Divergence = Divergence::SkewedReverseKl(0.9);
         refresh: u64 = 100;
         items: usize = 512;
         replay: usize = 4096;
@@ -329,19 +290,11 @@ impl Recipe {
     /// `Io` if it cannot be read; `Format` if it is not TOML or has an unknown key or a value of another type; `Input`
     /// for values that make no sense and for files that are not there.
     pub fn open(path: &Path, data_root: Option<&Path>) -> Result<Self> {
-        Self::of(&read(path)?, path, data_root).map_err(|error| error.at(path.display()))
+        of(&read(path)?, path, data_root).map_err(|error| error.at(path.display()))
     }
+}
 
-    /// The recipe that is the text of the file at `path`.
-    pub(super) fn of(text: &str, path: &Path, data_root: Option<&Path>) -> Result<Self> {
-        let mut recipe: Self = parse(text)?;
-        recipe.place(path.parent().unwrap_or(Path::new("")), data_root);
-        recipe.check()?;
-        recipe.check_files()?;
-        Ok(recipe)
-    }
-
-    /// Makes paths relative to where we are.
+impl Rules for Recipe {
     fn place(&mut self, folder: &Path, data_root: Option<&Path>) {
         let data = data_root.unwrap_or(folder);
         self.data.files.iter_mut().for_each(|file| *file = data.join(&*file));
@@ -351,7 +304,6 @@ impl Recipe {
         others.chain(&mut self.data.extra).chain([&mut self.output.file]).for_each(|file| *file = folder.join(&*file));
     }
 
-    /// Refuses what makes no sense, whatever the files hold.
     fn check(&self) -> Result<()> {
         let Self { tokenizer, data, loss, train, on_policy, quantize, output, .. } = self;
         match tokenizer {
@@ -384,7 +336,7 @@ impl Recipe {
         if [gguf, checkpoint, labels].into_iter().flatten().count() > 1 {
             return Err(Error::input("[teacher] names several, expected one of gguf, checkpoint, labels"));
         }
-        if labels.is_some() && loss.divergence == DivergenceRecipe::ReverseKl {
+        if labels.is_some() && loss.divergence == Divergence::ReverseKl {
             let expected = "expected teacher.gguf or teacher.checkpoint, or another divergence";
             return Err(Error::input(format!(
                 "loss.divergence is reverse-kl, which a label store cannot serve: {expected}"
@@ -397,23 +349,14 @@ impl Recipe {
                 within("loss.alpha.to", to, 0.0, 1.0)?;
             }
         }
-        loss.divergence.check("loss.divergence")?;
+        loss.divergence.check().map_err(|error| error.at("loss.divergence"))?;
         above_zero("loss.temperature", loss.temperature)?;
         within("loss.label_smoothing", loss.label_smoothing, 0.0, 0.9)?;
 
-        match (train.steps, train.epochs) {
-            (Some(steps), None) => within("train.steps", steps as f64, 1.0, 1e9)?,
-            (None, Some(epochs)) => above_zero("train.epochs", epochs)?,
-            _ => return Err(Error::input("[train] takes steps or epochs, expected one of both")),
-        }
+        check_train!(train);
         within("train.batch_tokens", train.batch_tokens as f64, 16.0, f64::from(1 << 24))?;
         within("train.accumulate", train.accumulate as f64, 1.0, 1e6)?;
-        above_zero("train.learning_rate", train.learning_rate)?;
-        within("train.floor", train.floor, 0.0, 1.0)?;
-        within("train.weight_decay", train.weight_decay, 0.0, 1.0)?;
-        within("train.clip", train.clip, 0.0, f64::INFINITY)?;
         within("train.dropout", f64::from(train.dropout), 0.0, 0.9)?;
-        within("train.ema", train.ema, 0.0, 0.999_999)?;
         within("train.eval_every", train.eval_every as f64, 1.0, 1e9)?;
 
         if let Some(on_policy) = on_policy {
@@ -423,7 +366,7 @@ impl Recipe {
                 ));
             }
             above_zero("on_policy.learning_rate", on_policy.learning_rate)?;
-            on_policy.divergence.check("on_policy.divergence")?;
+            on_policy.divergence.check().map_err(|error| error.at("on_policy.divergence"))?;
             within("on_policy.refresh", on_policy.refresh as f64, 1.0, 1e9)?;
             within("on_policy.items", on_policy.items as f64, 1.0, 1e6)?;
             within("on_policy.replay", on_policy.replay as f64, on_policy.items as f64, 1e7)?;
@@ -442,7 +385,6 @@ impl Recipe {
         Ok(())
     }
 
-    /// Refuses files that are not there.
     fn check_files(&self) -> Result<()> {
         let TeacherRecipe { gguf, checkpoint, labels } = &self.teacher;
         let named = [
@@ -460,7 +402,9 @@ impl Recipe {
         }
         check_folder(&self.output.file)
     }
+}
 
+impl Recipe {
     /// How much is held out.
     pub fn held_out(&self) -> HeldOut {
         HeldOut { test: self.data.test, validation: self.data.validation }
@@ -471,18 +415,6 @@ impl TeacherRecipe {
     /// The teacher's file, if there is one.
     pub fn path(&self) -> Option<&Path> {
         [&self.gguf, &self.checkpoint, &self.labels].into_iter().flatten().next().map(PathBuf::as_path)
-    }
-}
-
-impl DivergenceRecipe {
-    fn check(self, key: &str) -> Result<()> {
-        match self {
-            Self::ForwardKl | Self::ReverseKl | Self::TotalVariation => Ok(()),
-            Self::JensenShannon(x) | Self::SkewedForwardKl(x) | Self::SkewedReverseKl(x) => match x > 0.0 && x < 1.0 {
-                true => Ok(()),
-                false => Err(Error::input(format!("{key} has {x}, expected a number between 0 and 1"))),
-            },
-        }
     }
 }
 
@@ -511,7 +443,7 @@ file = "out.gguf"
 "#;
 
     fn parse(text: &str) -> Result<Recipe> {
-        Recipe::of(text, &Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe.toml"), None)
+        of(text, &Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe.toml"), None)
     }
 
     #[test]
@@ -519,7 +451,7 @@ file = "out.gguf"
         let recipe = parse(RECIPE).unwrap();
         assert_eq!((recipe.data.validation, recipe.train.clip, recipe.output.dtype.as_str()), (500, 1.0, "q8_0"));
         assert_eq!(recipe.loss.alpha, Alpha::Cosine { from: 0.9, to: 0.1 });
-        assert_eq!(Divergence::from(recipe.loss.divergence), Divergence::SkewedReverseKl(0.9));
+        assert_eq!(recipe.loss.divergence, Divergence::SkewedReverseKl(0.9));
         assert_eq!(recipe.teacher.path(), None);
     }
 
@@ -537,7 +469,7 @@ file = "out.gguf"
             ("from = 0.9", "from = 1.1", "loss.alpha.from is 1.1, expected 0 to 1"),
             ("{ from = 0.9, to = 0.1 }", "-0.1", "loss.alpha is -0.1, expected 0 to 1"),
             ("{ from = 0.9, to = 0.1 }", "\"x\"", "expected a number, or { from = a number, to = a number }"),
-            ("{ skewed-reverse-kl = 0.9 }", "{ skewed-reverse-kl = 1.0 }", "loss.divergence has 1, expected"),
+            ("{ skewed-reverse-kl = 0.9 }", "{ skewed-reverse-kl = 1.0 }", "loss.divergence: lambda is 1, expected"),
             ("{ skewed-reverse-kl = 0.9 }", "\"kl\"", "unknown variant `kl`"),
             ("Cargo.toml", "missing.tsv", "missing.tsv is not there, expected a file"),
             ("steps = 100", "", "[train] takes steps or epochs"),

@@ -49,8 +49,8 @@ pub mod detect;
 pub mod language;
 
 pub use language::{
-    Alpha, DataRecipe, DivergenceRecipe, InitRecipe, Learner, LossRecipe, OnPolicyRecipe, OutputRecipe, QuantizeRecipe,
-    Recipe, TeacherRecipe, TokenizerRecipe, TrainRecipe,
+    Alpha, DataRecipe, InitRecipe, Learner, LossRecipe, OnPolicyRecipe, OutputRecipe, QuantizeRecipe, Recipe,
+    TeacherRecipe, TokenizerRecipe, TrainRecipe,
 };
 
 /// A recipe of any kind.
@@ -86,13 +86,61 @@ impl AnyRecipe {
         let text = read(path)?;
         let recipe = || {
             Ok(match parse::<Head>(&text)?.kind {
-                Kind::Chat | Kind::Translate => Self::Language(Box::new(Recipe::of(&text, path, data_root)?)),
-                Kind::Detect => Self::Detect(Box::new(detect::Recipe::of(&text, path, data_root)?)),
+                Kind::Chat | Kind::Translate => Self::Language(Box::new(of(&text, path, data_root)?)),
+                Kind::Detect => Self::Detect(Box::new(of(&text, path, data_root)?)),
             })
         };
         recipe().map_err(|error: Error| error.at(path.display()))
     }
 }
+
+/// What recipes of all kinds have in common.
+trait Rules: DeserializeOwned {
+    /// Makes paths relative to where we are.
+    fn place(&mut self, folder: &Path, data_root: Option<&Path>);
+
+    /// Refuses what makes no sense, whatever the files hold.
+    fn check(&self) -> Result<()>;
+
+    /// Refuses files that are not there.
+    fn check_files(&self) -> Result<()>;
+}
+
+/// The recipe that is the text of the file at `path`.
+fn of<R: Rules>(text: &str, path: &Path, data_root: Option<&Path>) -> Result<R> {
+    let mut recipe: R = parse(text)?;
+    recipe.place(path.parent().unwrap_or(Path::new("")), data_root);
+    recipe.check()?;
+    recipe.check_files()?;
+    Ok(recipe)
+}
+
+/// Checks what all sections `[train]` have.
+macro_rules! check_train {
+    ($train:expr) => {
+        match ($train.steps, $train.epochs) {
+            (Some(steps), None) => within("train.steps", steps as f64, 1.0, 1e9)?,
+            (None, Some(epochs)) => above_zero("train.epochs", epochs)?,
+            _ => return Err(Error::input("[train] takes steps or epochs, expected one of both")),
+        }
+        above_zero("train.learning_rate", $train.learning_rate)?;
+        within("train.floor", $train.floor, 0.0, 1.0)?;
+        within("train.weight_decay", $train.weight_decay, 0.0, 1.0)?;
+        within("train.clip", $train.clip, 0.0, f64::INFINITY)?;
+        within("train.ema", $train.ema, 0.0, 0.999_999)?;
+    };
+}
+use check_train;
+
+/// Functions for serde, by the names of what they are the default of.
+macro_rules! defaults {
+    ($($name:ident: $type:ty = $value:expr;)*) => {$(
+        pub fn $name() -> $type {
+            $value
+        }
+    )*};
+}
+use defaults;
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|error| Error::io(path, &error))

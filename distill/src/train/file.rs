@@ -6,6 +6,7 @@ use crate::{
     student::Types,
 };
 use pupil::{gguf::OwnedValue, tensor::DType};
+use std::path::Path;
 
 /// A key of a file.
 pub type Key = (String, OwnedValue);
@@ -26,20 +27,27 @@ pub fn types(name: &str) -> Result<Types> {
     })
 }
 
+/// Keys of those texts that are there.
+pub(super) fn texts(texts: &[(&str, Option<&str>)]) -> Vec<Key> {
+    texts.iter().filter_map(|&(key, text)| Some((key.into(), text?.into()))).collect()
+}
+
+/// The name of a file without its folder.
+pub(super) fn file_name(path: &Path) -> Option<String> {
+    path.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
 /// What a file says about a student: where it comes from, and how good it is.
 pub fn card(recipe: &Recipe, validation: f64, score_name: &str, score: Option<f64>) -> Vec<Key> {
     let output = &recipe.output;
-    let mut keys: Vec<Key> = Vec::new();
-    let mut text =
-        |key: &str, value: &Option<String>| keys.extend(value.as_ref().map(|v| (key.into(), v.as_str().into())));
-    text("general.name", &output.name);
-    text("general.license", &output.license);
-    text("pupil.data", &output.data);
-    text("pupil.translate.from", &output.from);
-    text("pupil.translate.to", &output.to);
-    let teacher =
-        recipe.teacher.path().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-    text("pupil.teacher", &teacher);
+    let mut keys = texts(&[
+        ("general.name", output.name.as_deref()),
+        ("general.license", output.license.as_deref()),
+        ("pupil.data", output.data.as_deref()),
+        ("pupil.translate.from", output.from.as_deref()),
+        ("pupil.translate.to", output.to.as_deref()),
+        ("pupil.teacher", recipe.teacher.path().and_then(file_name).as_deref()),
+    ]);
     let loss = &recipe.loss;
     keys.push((
         "pupil.loss".into(),

@@ -22,7 +22,7 @@ pub mod trainer;
 mod weights;
 
 use crate::{
-    device::Place,
+    device::DeviceKind,
     error::{Error, Result},
     recipe::Recipe,
     student::Student,
@@ -45,7 +45,7 @@ pub struct Options {
     /// Threads of the runtime, for measurements.
     pub threads: usize,
     /// Where the student learns.
-    pub place: Place,
+    pub device: DeviceKind,
 }
 
 /// Whoever watches a training.
@@ -116,7 +116,7 @@ pub(crate) mod files {
 /// Before anything is trained: whatever the recipe, its files, or the folder of another training get wrong. Later:
 /// `Input` if the loss is no number, `Io` if the disk is full; the last checkpoint is then as it was.
 pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Result<Outcome> {
-    options.place.run(|device| on(device, recipe, options, watch))
+    options.device.run(|device| on(device, recipe, options, watch))
 }
 
 fn on(device: &Device, recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Result<Outcome> {

@@ -153,7 +153,7 @@ impl<'r> Trainer<'r> {
         let (loss, number) = (&self.recipe.loss, self.state.step + 1);
         let objective = Objective {
             alpha: loss.alpha.at(&moment),
-            divergence: loss.divergence.into(),
+            divergence: loss.divergence,
             temperature: loss.temperature,
             label_smoothing: loss.label_smoothing,
             tokens: 1,
@@ -163,7 +163,7 @@ impl<'r> Trainer<'r> {
             && !self.state.replay.is_empty()
         {
             // Only the teacher knows whether it is any good.
-            let objective = Objective { alpha: 0.0, divergence: on_policy.divergence.into(), ..objective };
+            let objective = Objective { alpha: 0.0, divergence: on_policy.divergence, ..objective };
             let name = format!("step {number}, a batch that the student wrote");
             return Part { batch: self.written(random), objective, name };
         }

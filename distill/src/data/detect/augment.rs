@@ -34,11 +34,13 @@ pub struct Augment {
     pub mosaic: f64,
     /// The least part of a box that must be left of it. Of those with less, nobody needs to find the rest.
     pub keep: f64,
+    /// The part of the training, 0 to 1, after which there are no mosaics: real pictures are none.
+    pub mosaic_until: f64,
 }
 
 impl Default for Augment {
     fn default() -> Self {
-        Self { flip: 0.5, scale: [0.6, 1.6], stretch: 0.15, colour: 0.3, mosaic: 0.5, keep: 0.3 }
+        Self { flip: 0.5, scale: [0.6, 1.6], stretch: 0.15, colour: 0.3, mosaic: 0.5, keep: 0.3, mosaic_until: 0.85 }
     }
 }
 
@@ -55,7 +57,14 @@ impl Augment {
         within("stretch", self.stretch, 0.0, 1.0)?;
         within("colour", self.colour, 0.0, 0.95)?;
         within("mosaic", self.mosaic, 0.0, 1.0)?;
-        within("keep", self.keep, 0.0, 1.0)
+        within("keep", self.keep, 0.0, 1.0)?;
+        within("mosaic_until", self.mosaic_until, 0.0, 1.0)
+    }
+
+    /// What is changed when this part of the training, 0 to 1, is over.
+    pub fn at(self, done: f64) -> Self {
+        let mosaic = if done < self.mosaic_until { self.mosaic } else { 0.0 };
+        Self { mosaic, ..self }
     }
 
     /// Whether the next picture is made of four.
@@ -213,7 +222,7 @@ mod tests {
     }
 
     fn nothing() -> Augment {
-        Augment { flip: 0.0, scale: [1.0; 2], stretch: 0.0, colour: 0.0, mosaic: 0.0, keep: 0.3 }
+        Augment { flip: 0.0, scale: [1.0; 2], stretch: 0.0, colour: 0.0, mosaic: 0.0, keep: 0.3, mosaic_until: 1.0 }
     }
 
     fn run(augment: Augment, samples: &[&Sample], size: [usize; 2], seed: u64) -> Sample {

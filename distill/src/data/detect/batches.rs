@@ -17,8 +17,8 @@ pub struct Batch {
     pub truths: Vec<Option<Vec<Truth>>>,
 }
 
-/// Deals pictures.
-pub struct Dealer {
+/// Makes batches of pictures.
+pub struct Loader {
     album: Arc<Album>,
     /// Numbers of the pictures with labels, and of those without.
     labelled: Vec<usize>,
@@ -30,8 +30,8 @@ pub struct Dealer {
     seed: u64,
 }
 
-impl Dealer {
-    /// Deals the pictures of an album, `batch` at a time, at the size and with the normalisation of `geometry`.
+impl Loader {
+    /// Loads the pictures of an album, `batch` at a time, at the size and with the normalisation of `geometry`.
     pub fn new(album: Arc<Album>, geometry: Geometry, batch: usize, repeat: usize, seed: u64) -> Self {
         let (labelled, unlabelled) =
             (0..album.photos().len()).partition(|&number| album.photos()[number].boxes.is_some());
@@ -68,7 +68,7 @@ impl Dealer {
             if !taught && self.album.photos()[number].boxes.is_none() && self.has_labels() {
                 number = pick(&self.labelled, &mut random);
             }
-            let (picture, truths) = self.deal(number, augment, &mut random)?;
+            let (picture, truths) = self.load(number, augment, &mut random)?;
             self.geometry.place(&picture, pixels);
             batch.pictures.push(picture);
             batch.truths.push(truths);
@@ -92,7 +92,7 @@ impl Dealer {
     }
 
     /// One picture, changed at random, alone or with three others of its kind.
-    fn deal(&self, number: usize, augment: &Augment, random: &mut ChaCha8Rng) -> Result<(Picture, Option<Vec<Truth>>)> {
+    fn load(&self, number: usize, augment: &Augment, random: &mut ChaCha8Rng) -> Result<(Picture, Option<Vec<Truth>>)> {
         let has_labels = self.album.photos()[number].boxes.is_some();
         let mut samples = vec![self.album.sample(number)?];
         if augment.is_mosaic(random) {
@@ -121,7 +121,7 @@ mod tests {
     use std::{collections::BTreeMap, fs};
 
     /// Two pictures with labels and three without, each of a grey of its own.
-    fn dealer(name: &str, seed: u64, repeat: usize) -> Dealer {
+    fn loader(name: &str, seed: u64, repeat: usize) -> Loader {
         let folder = std::env::temp_dir().join(format!("pupil-batches-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let photo = |i: usize| {
@@ -132,11 +132,11 @@ mod tests {
         };
         let (album, _) = Album::new((0..5).map(photo).collect(), [32, 32], 1 << 20).unwrap();
         fs::remove_dir_all(&folder).unwrap();
-        Dealer::new(Arc::new(album), geometry([32, 32]), 4, repeat, seed)
+        Loader::new(Arc::new(album), geometry([32, 32]), 4, repeat, seed)
     }
 
     fn plain() -> Augment {
-        Augment { flip: 0.0, scale: [1.0; 2], stretch: 0.0, colour: 0.0, mosaic: 0.0, keep: 0.3 }
+        Augment { flip: 0.0, scale: [1.0; 2], stretch: 0.0, colour: 0.0, mosaic: 0.0, keep: 0.3, mosaic_until: 1.0 }
     }
 
     fn greys(batch: &Batch) -> Vec<u8> {
@@ -145,11 +145,11 @@ mod tests {
 
     #[test]
     fn every_picture_comes_as_often_as_it_should() {
-        let dealer = dealer("often", 1, 2);
-        assert_eq!(dealer.epoch(), 7);
+        let loader = loader("often", 1, 2);
+        assert_eq!(loader.epoch(), 7);
         let mut count = BTreeMap::new();
         for step in 0..7 {
-            let batch = dealer.batch(step, &plain(), true).unwrap();
+            let batch = loader.batch(step, &plain(), true).unwrap();
             for (grey, truths) in greys(&batch).into_iter().zip(&batch.truths) {
                 *count.entry(grey).or_insert(0) += 1;
                 assert_eq!(truths.as_ref().map(|boxes| boxes[0].class), (grey < 2).then_some(grey.into()));
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn seed_and_step_decide_everything() {
-        let (one, other) = (dealer("same", 1, 1), dealer("other", 2, 1));
-        let make = |dealer: &Dealer, step| dealer.batch(step, &Augment::default(), true).unwrap();
+        let (one, other) = (loader("same", 1, 1), loader("other", 2, 1));
+        let make = |loader: &Loader, step| loader.batch(step, &Augment::default(), true).unwrap();
         assert!(make(&one, 3).pixels == make(&one, 3).pixels);
         assert!(make(&one, 3).pixels != make(&one, 4).pixels);
         assert!(make(&one, 3).pixels != make(&other, 3).pixels);
@@ -170,12 +170,12 @@ mod tests {
 
     #[test]
     fn untaught_students_see_pictures_with_labels_only() {
-        let dealer = dealer("untaught", 1, 1);
+        let loader = loader("untaught", 1, 1);
         for step in 0..5 {
-            let batch = dealer.batch(step, &plain(), false).unwrap();
+            let batch = loader.batch(step, &plain(), false).unwrap();
             assert!(batch.truths.iter().all(Option::is_some) && greys(&batch).iter().all(|&grey| grey < 2));
             // Others of a mosaic are of the same kind.
-            let batch = dealer.batch(step, &Augment { mosaic: 1.0, ..plain() }, false).unwrap();
+            let batch = loader.batch(step, &Augment { mosaic: 1.0, ..plain() }, false).unwrap();
             let is_known = |pixel: &u8| [0, 10, 114].contains(pixel);
             assert!(batch.pictures.iter().all(|picture| picture.rgb().iter().all(is_known)));
         }
@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn pixels_are_normalised() {
-        let dealer = dealer("normal", 1, 1);
-        let batch = dealer.batch(0, &plain(), true).unwrap();
+        let loader = loader("normal", 1, 1);
+        let batch = loader.batch(0, &plain(), true).unwrap();
         let grey = f32::from(batch.pictures[0].rgb()[0]);
         let Geometry { mean, std, .. } = geometry([32, 32]);
         assert!((batch.pixels[1] - (grey - mean[1]) / std[1]).abs() < 1e-5);

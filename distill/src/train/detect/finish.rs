@@ -5,21 +5,21 @@ use crate::{
     detector::export::{geometry, write},
     error::{Error, Result},
     recipe::detect::QuantizeRecipe,
-    train::{Watch, course::Course},
+    train::{
+        Watch,
+        course::Course,
+        file::{Key, file_name, texts},
+    },
 };
 use pupil::{
     Picture,
     calibrate::{self, Samples, calibrate},
-    gguf::OwnedValue,
     nets::convnet::weights::Draft,
 };
-use std::{fs, path::Path};
+use std::fs;
 
 /// The file in f32, where one in bytes comes out.
 const FLOATS: &str = "f32.gguf";
-
-/// A key of a file.
-type Key = (String, OwnedValue);
 
 impl Trainer<'_> {
     /// Writes and measures the best student's files, and the curves.
@@ -86,15 +86,14 @@ impl Trainer<'_> {
     /// What a file says about the student: where it comes from.
     fn card(&self) -> Vec<Key> {
         let (recipe, output) = (self.recipe, &self.recipe.output);
-        let mut keys: Vec<Key> = Vec::new();
-        let mut text =
-            |key: &str, value: &Option<String>| keys.extend(value.as_ref().map(|v| (key.into(), v.as_str().into())));
-        text("general.name", &output.name);
-        text("general.license", &output.license);
-        text("pupil.data", &output.data);
-        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-        text("pupil.teacher", &recipe.teacher.as_ref().and_then(|teacher| name(&teacher.file)));
-        text("pupil.score.on", &Some(self.measured_on().into()));
+        let teacher = recipe.teacher.as_ref().and_then(|teacher| file_name(&teacher.file));
+        let mut keys = texts(&[
+            ("general.name", output.name.as_deref()),
+            ("general.license", output.license.as_deref()),
+            ("pupil.data", output.data.as_deref()),
+            ("pupil.teacher", teacher.as_deref()),
+            ("pupil.score.on", Some(self.measured_on())),
+        ]);
         let loss = &recipe.loss;
         let mut words = format!("classes {}, boxes {}, bins {}", loss.classes, loss.boxes, loss.bins);
         if recipe.teacher.is_some() {

@@ -17,7 +17,7 @@ pub mod trainer;
 use super::{Options, Outcome, Watch, forget};
 use crate::{
     detector::Detector,
-    device::Place,
+    device::DeviceKind,
     error::{Error, Result},
     eval::detect::Scores,
     recipe::detect::Recipe,
@@ -61,10 +61,10 @@ pub struct FileReport {
 /// Before anything is trained: whatever the recipe, its files, or the folder of another training get wrong. Later: `Input`
 /// if the loss is no number, `Io` if the disk is full; the last checkpoint is then as it was.
 pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Result<Outcome<Report>> {
-    if options.place != Place::Cpu {
+    if options.device != DeviceKind::Cpu {
         return Err(Error::input(format!(
             "the device is {:?}, expected Cpu: detectors learn nowhere else",
-            options.place
+            options.device
         )));
     }
     let folder = &options.folder;

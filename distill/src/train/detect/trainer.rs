@@ -2,7 +2,7 @@
 
 use super::{exam::Exam, prepare::Prepared, sheet};
 use crate::{
-    data::detect::{Item, Truth, batches::Dealer, queue::Queue},
+    data::detect::{Item, Truth, batches::Loader, queue::Queue},
     detector::{
         Detector, Lost, Teacher,
         assign::assign,
@@ -52,6 +52,8 @@ pub struct Trainer<'r> {
     pub(super) student: Detector,
     pub(super) threads: usize,
     teacher: Option<Teacher>,
+    /// The part of the training, 0 to 1, in which it teaches.
+    taught_until: f64,
     optimizer: AdamW,
     /// Running means of the running moments, as the optimiser keeps them of the weights.
     statistics: BTreeMap<String, Tensor>,
@@ -79,18 +81,18 @@ impl<'r> Trainer<'r> {
     ) -> Result<Self> {
         let train = &recipe.train;
         let size = recipe.student.size;
-        let dealer = Dealer::new(data.album.clone(), geometry(size), train.batch, recipe.data.repeat, train.seed);
-        let epoch = dealer.epoch();
+        let loader = Loader::new(data.album.clone(), geometry(size), train.batch, recipe.data.repeat, train.seed);
+        let epoch = loader.epoch();
         let per_epoch = epoch as f64 / train.batch as f64;
         let steps = train.steps.unwrap_or_else(|| (train.epochs.unwrap_or(1.0) * per_epoch).ceil().max(1.0) as u64);
         let part = Part { phase: Phase::Pictures, steps, rate: train.learning_rate, warmup: train.warmup };
         let checkpoint = options.folder.join(files::CHECKPOINT);
         let earlier: Option<(_, State)> = checkpoint.exists().then(|| checkpoint::load(&checkpoint)).transpose()?;
         let step = earlier.as_ref().map_or(0, |(_, state)| state.step);
-        let (augment, until) = (recipe.augment, until(recipe, dealer.has_labels()));
+        let (augment, taught_until) = (recipe.augment, taught_until(recipe, loader.has_labels()));
         let make = move |step: u64| {
             let done = step as f64 / steps as f64;
-            dealer.batch(step, &augment.at(done), done < until)
+            loader.batch(step, &augment.at(done), done < taught_until)
         };
         let mut trainer = Self {
             schedule: Schedule::new(vec![part], train.floor),
@@ -108,6 +110,7 @@ impl<'r> Trainer<'r> {
             data,
             student,
             teacher,
+            taught_until,
         };
         if let Some((tensors, state)) = earlier {
             trainer.resume(&tensors, state).map_err(|error| error.at(checkpoint.display()))?;
@@ -151,11 +154,6 @@ impl<'r> Trainer<'r> {
         self.statistics = behind("mean_running.");
         self.state = state;
         Ok(())
-    }
-
-    /// What the teacher is asked at a step.
-    fn is_taught(&self, moment: &Moment) -> bool {
-        moment.done() < until(self.recipe, self.data.album.photos().iter().any(|photo| photo.boxes.is_some()))
     }
 
     /// Takes up the running moments into their mean. `ema` is how much of it stays.
@@ -232,9 +230,8 @@ impl Course for Trainer<'_> {
         let outputs = self.student.train(&pixels, size)?;
         let truths: Vec<Option<&[Truth]>> = batch.truths.iter().map(Option::as_deref).collect();
         let targets = assign(&outputs, &truths)?;
-        let taught = self.is_taught(&moment);
         let soft = match &mut self.teacher {
-            Some(teacher) if taught => Some(teacher.look(&batch.pictures, &outputs)?),
+            Some(teacher) if moment.done() < self.taught_until => Some(teacher.look(&batch.pictures, &outputs)?),
             _ => None,
         };
         let (loss, lost) = loss(&outputs, &targets, soft.as_ref(), &self.recipe.loss)?;
@@ -333,7 +330,7 @@ fn draw(folder: &Path, metrics: &Metrics) -> Result<()> {
 }
 
 /// The part of the training, 0 to 1, in which a teacher teaches. Where nobody else does, it is all of it.
-fn until(recipe: &Recipe, has_labels: bool) -> f64 {
+fn taught_until(recipe: &Recipe, has_labels: bool) -> f64 {
     match &recipe.teacher {
         None => 0.0,
         Some(_) if !has_labels => f64::INFINITY,
