@@ -163,7 +163,7 @@ fn parse<R: DeserializeOwned>(text: &str) -> Result<R> {
 fn check_there(key: &str, file: &Path) -> Result<()> {
     match file.exists() {
         true => Ok(()),
-        false => Err(Error::input(format!("{key}: {} is not there, expected a file", file.display()))),
+        false => Err(Error::input(format!("{key}: {} is not there, expected a file or a folder", file.display()))),
     }
 }
 

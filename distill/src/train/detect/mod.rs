@@ -62,10 +62,7 @@ pub struct FileReport {
 /// if the loss is no number, `Io` if the disk is full; the last checkpoint is then as it was.
 pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Result<Outcome<Report>> {
     if options.device != DeviceKind::Cpu {
-        return Err(Error::input(format!(
-            "the device is {:?}, expected Cpu: detectors learn nowhere else",
-            options.device
-        )));
+        return Err(Error::input("detectors learn on the CPU alone, expected the device cpu"));
     }
     let folder = &options.folder;
     fs::create_dir_all(folder).map_err(|error| Error::io(folder, &error))?;
