@@ -258,16 +258,19 @@ impl TranslateArgs {
 #[derive(Args)]
 #[command(after_help = "\
 A folder stands for the pictures in it. - is stdin: a picture, or the frames of a video, as in \
-`ffmpeg -i URL -f mjpeg - | pupil detect -m FILE - --json`. Of frames that come faster than they are looked at, the \
+`ffmpeg -i URL -f mjpeg - | pupil detect - --json`. Of frames that come faster than they are looked at, the \
 older ones are dropped, unless stdin is a file. Pictures that cannot be read are reported and skipped; the exit code is \
 then 2.")]
 pub struct DetectArgs {
-    /// The GGUF file of the detector
+    /// The GGUF file of the detector [default: the one in the program, of vehicles]
     #[arg(short, long, value_name = "FILE")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// Pictures (JPEG, PNG, BMP, WebP), folders of pictures, or -
-    #[arg(required = true, value_name = "PICTURE|FOLDER|-")]
+    #[arg(required_unless_present = "demo", value_name = "PICTURE|FOLDER|-")]
     pub inputs: Vec<PathBuf>,
+    /// Look at a drawing of a street that is in the program
+    #[arg(long, conflicts_with_all = ["inputs", "size", "every_frame"])]
+    pub demo: bool,
     /// Write copies with boxes drawn: to this file, or into this folder
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
@@ -342,9 +345,9 @@ pub enum EvalWhat {
 Classes of the data set are those of the model with the same name, upper or lower case. Those that the model lacks do \
 not count.")]
 pub struct EvalDetectArgs {
-    /// The GGUF file of the detector
+    /// The GGUF file of the detector [default: the one in the program, of vehicles]
     #[arg(short, long, value_name = "FILE")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// The data set: a folder in YOLO's, COCO's or VOC's layout, a data.yaml, or a COCO .json
     #[arg(short, long, value_name = "PATH")]
     pub data: PathBuf,

@@ -6,7 +6,7 @@
 
 mod args;
 mod bench;
-#[cfg(any(feature = "chat", feature = "translate"))]
+#[cfg(any(feature = "chat", feature = "translate", feature = "detect"))]
 mod bundled;
 #[cfg(feature = "chat")]
 mod chat;

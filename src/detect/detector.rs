@@ -176,7 +176,15 @@ impl Detector {
     /// # Errors
     /// As [`Detector::open`].
     pub fn from_bytes(bytes: impl Into<Arc<Bytes>>, name: &str) -> Result<Self> {
-        Self::from_file(&Gguf::from_bytes(bytes, name)?, all_threads())
+        Self::from_bytes_with_threads(bytes, name, all_threads())
+    }
+
+    /// As [`Detector::from_bytes`], with this many threads.
+    ///
+    /// # Errors
+    /// As [`Detector::open_with_threads`].
+    pub fn from_bytes_with_threads(bytes: impl Into<Arc<Bytes>>, name: &str, threads: usize) -> Result<Self> {
+        Self::from_file(&Gguf::from_bytes(bytes, name)?, threads)
     }
 
     /// The detector in an ONNX file, converted in memory, where its head leaves no doubt.

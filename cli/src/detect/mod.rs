@@ -17,6 +17,7 @@ mod stream;
 
 use crate::{
     args::{DetectArgs, all_threads},
+    bundled,
     failure::Outcome,
     interrupt,
 };
@@ -26,7 +27,7 @@ use std::time::Instant;
 /// Finds what `args` ask for.
 pub fn run(args: &DetectArgs) -> Outcome {
     let start = Instant::now();
-    let mut detector = Detector::open_with_threads(&args.model, args.threads.unwrap_or_else(all_threads))?;
+    let mut detector = bundled::detector(args.model.as_deref(), args.threads.unwrap_or_else(all_threads))?;
     detector.configure(&options(args, &detector)?)?;
     if args.verbose {
         let threads = detector.threads();

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     args::DetectArgs,
+    bundled,
     failure::{Failure, Outcome},
     interrupt, progress,
 };
@@ -18,6 +19,11 @@ pub fn run(args: &DetectArgs, detector: &mut Detector) -> Outcome {
     if args.size.is_some() || args.every_frame {
         let message = "--size and --every-frame are about a video on stdin, expected - instead of files";
         return Err(Failure::Message(message.into()));
+    }
+    if args.demo {
+        let (name, picture) = bundled::street()?;
+        let output = Output::new(args.output.as_deref(), &[name.into()])?;
+        return one(args, detector, &output, name.as_ref(), &picture, false);
     }
     let files = files::list(&args.inputs)?;
     let output = Output::new(args.output.as_deref(), &files)?;

@@ -2,6 +2,7 @@
 
 use crate::{
     args::{EvalDetectArgs, all_threads},
+    bundled,
     failure::{Failure, Outcome},
     interrupt, progress,
 };
@@ -13,6 +14,7 @@ use pupil_distill::{
 use serde_json::json;
 use std::{
     io::{self, Write},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -24,7 +26,7 @@ const MAX: usize = 100;
 
 /// Measures the detector that `args` name and prints its scores.
 pub fn run(args: &EvalDetectArgs) -> Outcome {
-    let mut detector = Detector::open_with_threads(&args.model, args.threads.unwrap_or_else(all_threads))?;
+    let mut detector = bundled::detector(args.model.as_deref(), args.threads.unwrap_or_else(all_threads))?;
     let split = (!args.split.is_empty()).then(|| args.split.join("+"));
     let dataset = Dataset::open(&args.data, &Options { split, ..Options::default() })?;
     if dataset.dropped.count > 0 {
@@ -134,7 +136,8 @@ impl Classes {
             }
         }
         if classes.names.is_empty() {
-            let (model, data) = (args.model.display(), args.data.display());
+            let model = args.model.as_deref().unwrap_or(Path::new("the detector in the program")).display();
+            let data = args.data.display();
             let message =
                 format!("{model} and {data} have no class in common; --map-classes DATA=MODEL says which are");
             return Err(Failure::Message(message));
