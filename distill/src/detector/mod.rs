@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Config`] | a detector's dimensions |
 //! | `network.rs` | its layers, said once |
-//! | [`Detector`] | its weights, and the pass through it |
+//! | [`Detector`] | its weights, and the pass through it; `recorded.rs` is that pass on the CPU |
 //! | [`anchors`](mod@anchors) | the cells in which it sees objects |
 //! | [`assign`](mod@assign) | which cell is to see which object |
 //! | [`loss`](mod@loss) | what it is trained to make small: `pieces.rs` has the loss of one number, `boxes.rs` that of one box |
@@ -42,6 +42,7 @@ pub mod loss;
 mod network;
 mod pieces;
 pub mod program;
+mod recorded;
 mod student;
 pub mod teacher;
 #[cfg(test)]

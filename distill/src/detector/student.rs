@@ -3,10 +3,12 @@
 use super::anchors::{Anchor, anchors};
 use super::config::Config;
 use super::network::{Build, Layer, POINT, Then, network};
+use super::recorded;
 use crate::error::{Error, Result};
+use crate::nn::has_fused;
 use crate::nn::linear::{add_linear, linear};
 use crate::nn::maps::batch_norm::{Moments, batch_norm};
-use crate::nn::maps::{Maps, dense::dense, depthwise::depthwise, upsample::upsample};
+use crate::nn::maps::{Maps, dense::dense, depthwise::depthwise, tape::Pool, upsample::upsample};
 use crate::student::normal;
 use candle_core::{Device, Tensor, Var};
 use rand::SeedableRng;
@@ -31,6 +33,8 @@ pub struct Detector {
     /// By name of the convolution before the norm.
     running: BTreeMap<String, Arc<Moments>>,
     device: Device,
+    /// Memory that steps take and give back.
+    pool: Arc<Pool>,
 }
 
 /// What a detector says of some pictures.
@@ -55,7 +59,8 @@ impl Detector {
     /// As [`Config::check`].
     pub fn new(config: Config, seed: u64, device: &Device) -> Result<Self> {
         config.check()?;
-        let student = Self { config, variables: BTreeMap::new(), running: BTreeMap::new(), device: device.clone() };
+        let (variables, running, pool) = (BTreeMap::new(), BTreeMap::new(), Arc::default());
+        let student = Self { config, variables, running, device: device.clone(), pool };
         let config = student.config.clone();
         let mut build = Init { student, random: ChaCha8Rng::seed_from_u64(seed) };
         network(&config, &mut build, &3)?;
@@ -137,14 +142,19 @@ impl Detector {
                 format!("pictures of {rows} pixels in {colours} colours, expected some of {width}x{height} in 3");
             return Err(Error::input(message));
         }
-        let mut forward = Forward { student: self, training, seen: Vec::new() };
-        let levels = network(&self.config, &mut forward, &(pictures.clone(), Maps { n, height, width }))?;
+        let maps = Maps { n, height, width };
         let Config { classes, bins, .. } = self.config;
+        let anchors = Arc::new(anchors(size, self.config.strides(), self.config.centre));
+        if has_fused(&self.device) && training && std::env::var_os("PUPIL_OLD").is_none() {
+            let (rows, seen) = recorded::pass(self, pictures, maps, training, &self.pool)?;
+            return Ok((Outputs { rows, pictures: n, anchors, classes, bins }, seen));
+        }
+        let mut forward = Forward { student: self, training, seen: Vec::new() };
+        let levels = network(&self.config, &mut forward, &(pictures.clone(), maps))?;
         let mut by_picture = Vec::new();
         for (level, maps) in levels {
             by_picture.push(level.reshape((n, maps.height * maps.width, classes + 4 * bins))?);
         }
-        let anchors = Arc::new(anchors(size, self.config.strides(), self.config.centre));
         let rows = Tensor::cat(&by_picture, 1)?.reshape((n * anchors.len(), classes + 4 * bins))?;
         Ok((Outputs { rows, pictures: n, anchors, classes, bins }, forward.seen))
     }
@@ -168,7 +178,7 @@ pub(super) fn moments_in(all: &BTreeMap<String, Tensor>, name: &str, channels: u
 }
 
 /// The moments of a batch, by the name of the convolution before the norm.
-type Seen = Vec<(String, Moments)>;
+pub(super) type Seen = Vec<(String, Moments)>;
 
 /// Makes variables; maps are their channels.
 struct Init {

@@ -142,7 +142,13 @@ pub fn batch_norm(
     }
 }
 
-fn composed(x: &Tensor, weight: &Tensor, bias: &Tensor, moments: &Moments, activation: Activation) -> Result<Tensor> {
+pub(super) fn composed(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    moments: &Moments,
+    activation: Activation,
+) -> Result<Tensor> {
     let (centred, variance) = match moments.rows {
         0 => {
             let constant = |x: &[f32], like: &Tensor| Tensor::new(x, like.device())?.to_dtype(like.dtype());

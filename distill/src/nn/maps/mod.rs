@@ -7,6 +7,7 @@
 //! | [`batch_norm`] | norms by the statistics of a batch or by those of many, with what is applied to the result |
 //! | [`activation`] | activations |
 //! | [`mod@upsample`] | twice the height and width |
+//! | [`tape`] | all of them as one operation, on the CPU |
 //!
 //! A batch of n maps is a matrix `[n · height · width, channels]` with a row for each pixel, map by map and row by row: the
 //! order in which the runtime keeps its maps. A convolution of single pixels is then a product with a matrix, and all other
@@ -16,6 +17,7 @@ pub mod activation;
 pub mod batch_norm;
 pub mod dense;
 pub mod depthwise;
+pub mod tape;
 pub mod upsample;
 
 pub use activation::Activation;
