@@ -4,6 +4,7 @@ use super::network::{Build, Layer, Then, network};
 use super::student::{Detector, Seen};
 use crate::error::Result;
 use crate::nn::maps::Maps;
+use crate::nn::maps::batch_norm::Batch;
 use crate::nn::maps::tape::{self, Filters, Id, Pool, Tape};
 use crate::nn::with_numbers;
 use candle_core::Tensor;
@@ -65,7 +66,7 @@ impl Build for Record<'_> {
         let filters = Filters { weight: place("weight"), depthwise, window, then };
         let xs: Vec<Id> = xs.iter().map(|&&x| x).collect();
         let (y, moments) = self.tape.convolve(&xs, filters, self.parameters, constants)?;
-        self.seen.extend(moments.map(|moments| (name, moments)));
+        self.seen.extend(moments.map(|moments| (name, Batch::Known(Arc::new(moments)))));
         Ok(y)
     }
 
