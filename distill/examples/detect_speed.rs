@@ -12,7 +12,6 @@ use pupil_distill::Result;
 use pupil_distill::data::detect::Truth;
 use pupil_distill::detector::{Config, Detector, Objective, assign::assign, loss::loss};
 use pupil_distill::optimizer::{self, AdamW};
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 const SIDE: usize = 256;
@@ -50,12 +49,7 @@ fn time(mut student: Detector, steps: usize) -> Result<()> {
         let targets = assign(&outputs, &truths)?;
         let (loss, lost) = loss(&outputs, &targets, None, &Objective::default())?;
         let with_loss = start.elapsed();
-        let gradients = loss.backward()?;
-        let gradients: BTreeMap<_, _> = student
-            .variables()
-            .iter()
-            .filter_map(|(name, variable)| Some((name.clone(), gradients.get(variable)?.clone())))
-            .collect();
+        let gradients = student.gradients(&outputs, &loss)?;
         let backward = start.elapsed();
         optimizer.step(student.variables(), &gradients, 1e-3)?;
         let all = start.elapsed();

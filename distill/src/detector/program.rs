@@ -6,7 +6,7 @@
 use super::network::{Build, Layer, Then, network};
 use super::student::{Detector, moments_in};
 use crate::error::{Error, Result};
-use crate::nn::maps::{Activation, activation::SLOPE, batch_norm::EPSILON};
+use crate::nn::maps::{Activation, activation::SLOPE, moments::EPSILON};
 use candle_core::{Device, Tensor};
 use pupil::nets::convnet::program::{Activation as Applied, Arithmetic, Axis, Op, Program, Sampling, Shape, Window};
 pub use pupil::nets::convnet::weights::Draft;

@@ -1,40 +1,32 @@
 //! The pass through a detector on the CPU: onto a [tape](crate::nn::maps::tape).
 
 use super::network::{Build, Layer, Then, network};
-use super::student::{Detector, Seen};
+use super::student::{Detector, Pass, Seen};
 use crate::error::Result;
 use crate::nn::maps::Maps;
-use crate::nn::maps::batch_norm::Batch;
-use crate::nn::maps::tape::{self, Filters, Id, Pool, Tape};
+use crate::nn::maps::tape::{self, Filters, Id, Tape};
 use crate::nn::with_numbers;
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
-/// The rows of all levels, picture by picture, and the moments of the norms, if these go by the batch.
-pub(super) fn pass(
-    student: &Detector,
-    pictures: &Tensor,
-    maps: Maps,
-    training: bool,
-    pool: &Arc<Pool>,
-) -> Result<(Tensor, Seen)> {
-    // The variables one after the other, as a tensor, so that candle takes their gradient apart again.
-    let (mut flat, mut places, mut end) = (Vec::new(), BTreeMap::new(), 0);
+/// What `student` says of `pictures`; norms go by the batch in training.
+pub(super) fn pass(student: &Detector, pictures: &Tensor, maps: Maps, training: bool) -> Result<Pass> {
+    // One after the other they are one variable: candle would add the gradient of each to zeros.
+    let (mut flat, mut places) = (Vec::new(), BTreeMap::new());
     for (name, variable) in student.variables() {
-        flat.push(variable.as_tensor().flatten_all()?);
-        places.insert(name.as_str(), end..end + variable.elem_count());
-        end += variable.elem_count();
+        let start = flat.len();
+        with_numbers([variable], |[numbers]| flat.extend_from_slice(numbers))?;
+        places.insert(name.as_str(), start..flat.len());
     }
-    let flat = Tensor::cat(&flat, 0)?;
+    let flat = Var::from_vec(flat, places.values().map(Range::len).sum::<usize>(), student.device())?;
     let mut seen = Seen::new();
-    let rows = tape::run(&flat, pool, |tape, parameters| {
+    let rows = tape::run(&flat, &student.pool, |tape, parameters| {
         let pictures = with_numbers([pictures], |[numbers]| tape.input(numbers, maps))??;
         let mut record = Record { student, places: &places, parameters, training, tape, seen: &mut seen };
         network(student.config(), &mut record, &pictures)
     })?;
-    Ok((rows, seen))
+    Ok(Pass { rows, seen, parameters: Some(flat.into_inner()) })
 }
 
 struct Record<'a> {
@@ -66,7 +58,7 @@ impl Build for Record<'_> {
         let filters = Filters { weight: place("weight"), depthwise, window, then };
         let xs: Vec<Id> = xs.iter().map(|&&x| x).collect();
         let (y, moments) = self.tape.convolve(&xs, filters, self.parameters, constants)?;
-        self.seen.extend(moments.map(|moments| (name, Batch::Known(Arc::new(moments)))));
+        self.seen.extend(moments.map(|moments| (name, moments)));
         Ok(y)
     }
 

@@ -2,13 +2,11 @@
 
 use super::anchors::{Anchor, anchors};
 use super::config::Config;
-use super::network::{Build, Layer, POINT, Then, network};
-use super::recorded;
+use super::network::{Build, Layer, Then, network};
+use super::{composed, recorded};
 use crate::error::{Error, Result};
 use crate::nn::has_fused;
-use crate::nn::linear::{add_linear, linear};
-use crate::nn::maps::batch_norm::{Batch, Moments, batch_norm, norm_of_batch};
-use crate::nn::maps::{Maps, dense::dense, depthwise::depthwise, tape::Pool, upsample::upsample};
+use crate::nn::maps::{Maps, moments::Moments, tape::Pool};
 use crate::student::normal;
 use candle_core::{Device, Tensor, Var};
 use rand::SeedableRng;
@@ -31,10 +29,10 @@ pub struct Detector {
     config: Config,
     variables: BTreeMap<String, Var>,
     /// By name of the convolution before the norm.
-    running: BTreeMap<String, Arc<Moments>>,
+    running: BTreeMap<String, Moments>,
     device: Device,
     /// Memory that steps take and give back.
-    pool: Arc<Pool>,
+    pub(super) pool: Arc<Pool>,
 }
 
 /// What a detector says of some pictures.
@@ -50,6 +48,8 @@ pub struct Outputs {
     pub classes: usize,
     /// How many bins each side has.
     pub bins: usize,
+    /// All variables one after the other, if the pass was one operation of these.
+    pub(super) parameters: Option<Tensor>,
 }
 
 impl Detector {
@@ -104,7 +104,7 @@ impl Detector {
         let running = self.running.keys().map(|name| {
             let [mean, variance] = moments_in(all, name, self.running[name].mean.len())?
                 .ok_or_else(|| Error::input(format!("there are no statistics of the norm after `{name}`")))?;
-            Ok((name.clone(), Arc::new(Moments { mean, variance, rows: 0 })))
+            Ok((name.clone(), Moments { mean, variance, rows: 0 }))
         });
         self.running = running.collect::<Result<_>>()?;
         Ok(())
@@ -122,10 +122,8 @@ impl Detector {
     /// `Input` for pictures of another size than this, or one that is no multiple of 32.
     pub fn train(&mut self, pictures: &Tensor, size: [usize; 2]) -> Result<Outputs> {
         let (outputs, seen) = self.pass(pictures, size, true)?;
-        let (names, batches): (Vec<String>, Vec<Batch>) = seen.into_iter().unzip();
-        for (name, batch) in names.into_iter().zip(Batch::moments(batches)?) {
-            let running = Arc::make_mut(self.running.get_mut(&name).expect("a norm of this network"));
-            running.follow(&batch, MOMENTUM);
+        for (name, batch) in seen {
+            self.running.get_mut(&name).expect("a norm of this network").follow(&batch, MOMENTUM);
         }
         Ok(outputs)
     }
@@ -151,18 +149,29 @@ impl Detector {
         let maps = Maps { n, height, width };
         let Config { classes, bins, .. } = self.config;
         let anchors = Arc::new(anchors(size, self.config.strides(), self.config.centre));
-        if has_fused(&self.device) && training && std::env::var_os("PUPIL_OLD").is_none() {
-            let (rows, seen) = recorded::pass(self, pictures, maps, training, &self.pool)?;
-            return Ok((Outputs { rows, pictures: n, anchors, classes, bins }, seen));
+        let pass = if has_fused(&self.device) { recorded::pass } else { composed::pass };
+        let Pass { rows, seen, parameters } = pass(self, pictures, maps, training)?;
+        Ok((Outputs { rows, pictures: n, anchors, classes, bins, parameters }, seen))
+    }
+
+    /// The gradient of a loss of `outputs` by each variable that it depends on.
+    ///
+    /// # Errors
+    /// What candle says.
+    pub fn gradients(&self, outputs: &Outputs, loss: &Tensor) -> Result<BTreeMap<String, Tensor>> {
+        let (all, mut gradients) = (loss.backward()?, BTreeMap::new());
+        let flat = outputs.parameters.as_ref().and_then(|parameters| all.get(parameters));
+        let mut start = 0;
+        for (name, variable) in &self.variables {
+            let count = variable.elem_count();
+            let gradient = match flat {
+                Some(flat) => Some(flat.narrow(0, start, count)?.reshape(variable.shape())?),
+                None => all.get(variable).cloned(),
+            };
+            gradients.extend(gradient.map(|gradient| (name.clone(), gradient)));
+            start += count;
         }
-        let mut forward = Forward { student: self, training, seen: Vec::new() };
-        let levels = network(&self.config, &mut forward, &(pictures.clone(), maps))?;
-        let mut by_picture = Vec::new();
-        for (level, maps) in levels {
-            by_picture.push(level.reshape((n, maps.height * maps.width, classes + 4 * bins))?);
-        }
-        let rows = Tensor::cat(&by_picture, 1)?.reshape((n * anchors.len(), classes + 4 * bins))?;
-        Ok((Outputs { rows, pictures: n, anchors, classes, bins }, forward.seen))
+        Ok(gradients)
     }
 }
 
@@ -183,8 +192,18 @@ pub(super) fn moments_in(all: &BTreeMap<String, Tensor>, name: &str, channels: u
     Ok(Some(found))
 }
 
-/// What norms saw of a batch, by the name of the convolution before them.
-pub(super) type Seen = Vec<(String, Batch)>;
+/// The moments of a batch, by the name of the convolution before the norm.
+pub(super) type Seen = Vec<(String, Moments)>;
+
+/// What came of a pass.
+pub(super) struct Pass {
+    /// Those of [`Outputs`].
+    pub(super) rows: Tensor,
+    /// What norms saw that go by the batch.
+    pub(super) seen: Seen,
+    /// Those of [`Outputs`].
+    pub(super) parameters: Option<Tensor>,
+}
 
 /// Makes variables; maps are their channels.
 struct Init {
@@ -225,7 +244,7 @@ impl Build for Init {
             Then::Norm(_) => {
                 self.variable(format!("{name}.norm.weight"), &[outputs], |_, _| 1.0)?;
                 self.variable(format!("{name}.norm.bias"), &[outputs], |_, _| 0.0)?;
-                self.student.running.insert(name, Arc::new(Moments::standard(outputs)));
+                self.student.running.insert(name, Moments::standard(outputs));
             }
             Then::Bias => {
                 let (classes, prior) = (self.student.config.classes, (PRIOR / (1.0 - PRIOR)).ln());
@@ -241,77 +260,5 @@ impl Build for Init {
 
     fn upsample(&mut self, x: &usize) -> Result<usize> {
         Ok(*x)
-    }
-}
-
-/// Computes.
-struct Forward<'a> {
-    student: &'a Detector,
-    /// Whether norms go by the batch.
-    training: bool,
-    seen: Seen,
-}
-
-impl Forward<'_> {
-    fn variable(&self, name: &str, part: &str) -> &Tensor {
-        self.student.variables[&format!("{name}.{part}")].as_tensor()
-    }
-
-    fn convolve(&self, xs: &[&(Tensor, Maps)], layer: &Layer) -> Result<Tensor> {
-        let weight = self.variable(&layer.name, "weight");
-        let (first, maps) = xs[0];
-        if layer.depthwise {
-            return Ok(depthwise(first, weight, *maps, layer.window)?);
-        }
-        if layer.window != POINT {
-            return Ok(dense(first, weight, *maps, layer.window)?);
-        }
-        if let [(x, _)] = xs {
-            return Ok(linear(x, weight)?);
-        }
-        // A product for each part of the weights, instead of one of maps that would have to be copied side by side.
-        let mut sum: Option<Tensor> = None;
-        let mut start = 0;
-        for (x, _) in xs {
-            let inputs = x.dim(1)?;
-            let part = weight.narrow(1, start, inputs)?.contiguous()?;
-            sum = Some(match sum {
-                None => linear(x, &part)?,
-                Some(sum) => add_linear(&sum, x, &part)?,
-            });
-            start += inputs;
-        }
-        sum.ok_or_else(|| Error::input("a convolution of no maps"))
-    }
-}
-
-impl Build for Forward<'_> {
-    type Map = (Tensor, Maps);
-
-    fn conv(&mut self, xs: &[&Self::Map], layer: Layer) -> Result<Self::Map> {
-        let x = self.convolve(xs, &layer)?;
-        let (name, maps) = (&layer.name, xs[0].1.through(layer.window));
-        let activation = match layer.then {
-            Then::Bias => return Ok((x.broadcast_add(self.variable(name, "bias"))?, maps)),
-            Then::Norm(activation) => activation,
-        };
-        let (weight, bias) = (self.variable(name, "norm.weight"), self.variable(name, "norm.bias"));
-        let x = match self.training {
-            true => {
-                let (x, batch) = norm_of_batch(&x, weight, bias, activation)?;
-                self.seen.push((layer.name, batch));
-                x
-            }
-            false => batch_norm(&x, weight, bias, &self.student.running[name], activation)?,
-        };
-        Ok((x, maps))
-    }
-
-    fn add(&mut self, x: &Self::Map, y: &Self::Map) -> Result<Self::Map> {
-        Ok(((&x.0 + &y.0)?, x.1))
-    }
-
-    fn upsample(&mut self, x: &Self::Map) -> Result<Self::Map> {
-        Ok((upsample(&x.0, x.1)?, x.1.doubled()))
     }
 }

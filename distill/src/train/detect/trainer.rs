@@ -239,10 +239,7 @@ impl Course for Trainer<'_> {
         if !value.is_finite() {
             return Err(Error::input(format!("the loss is {value} at step {number}, expected a number")));
         }
-        let all = loss.backward()?;
-        let gradient = |(name, variable): (&String, _)| Some((name.clone(), all.get(variable)?.clone()));
-        let gradients = self.student.variables().iter().filter_map(|(name, var)| gradient((name, var.as_tensor())));
-        let gradients: BTreeMap<String, Tensor> = gradients.collect();
+        let gradients = self.student.gradients(&outputs, &loss)?;
         if self.state.step == 0 {
             check_all_reached(self.student.variables(), &gradients)?;
         }

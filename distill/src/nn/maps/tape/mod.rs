@@ -24,7 +24,7 @@ pub use pool::Pool;
 
 use super::super::by_hand::of_one;
 use super::super::{TASK, tensor, with_numbers};
-use super::batch_norm::Moments;
+use super::moments::Moments;
 use super::{Activation, Maps, Window};
 use candle_core::{Result, Tensor, bail};
 use depthwise::Depthwise;

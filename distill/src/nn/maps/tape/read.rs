@@ -5,7 +5,7 @@
 
 use super::super::super::{TASK, each_variant, vectorised};
 use super::super::Activation;
-use super::super::batch_norm::{EPSILON, Moments};
+use super::super::moments::{EPSILON, Moments};
 use rayon::prelude::*;
 use std::ops::Range;
 

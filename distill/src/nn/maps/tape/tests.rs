@@ -1,7 +1,7 @@
 //! Small networks on a tape against candle's operations.
 
 use super::super::super::check::{Case, check};
-use super::super::{batch_norm, seen};
+use super::super::composed;
 use super::*;
 use candle_core::{DType, Device};
 
@@ -40,21 +40,14 @@ fn flat(t: &[Tensor]) -> Result<Tensor> {
 
 /// Out of candle's operations.
 fn norm(x: &Tensor, t: &[Tensor], activation: Activation, moments: Option<&Moments>) -> Result<Tensor> {
-    let of_batch = Moments { rows: x.dim(0)?, ..Moments::standard(x.dim(1)?) };
-    batch_norm::composed(x, &t[0], &t[1], moments.unwrap_or(&of_batch), activation)
+    match moments {
+        Some(moments) => composed::norm(x, &t[0], &t[1], moments, activation),
+        None => Ok(composed::norm_of_batch(x, &t[0], &t[1], activation)?.0),
+    }
 }
 
 fn constant(maps: Maps, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(pictures(maps), (maps.rows(), 3), &Device::Cpu)?.to_dtype(like.dtype())
-}
-
-fn dense(x: &Tensor, weight: &Tensor, maps: Maps, window: Window) -> Result<Tensor> {
-    Tensor::cat(&seen(x, maps, window)?, 1)?.matmul(&weight.t()?)
-}
-
-fn depthwise(x: &Tensor, weight: &Tensor, maps: Maps, window: Window) -> Result<Tensor> {
-    let parts = seen(x, maps, window)?.into_iter().enumerate();
-    parts.map(|(tap, seen)| seen.broadcast_mul(&weight.narrow(0, tap, 1)?)).reduce(|a, b| a? + b?).expect("places")
 }
 
 /// Pictures, a dense convolution, a depthwise one, and a product with a bias.
@@ -93,8 +86,8 @@ fn depthwise_separable_convolutions() {
             })
         };
         let composed = |t: &[Tensor]| {
-            let x = norm(&dense(&constant(maps, &t[0])?, &t[0], maps, STEM)?, &t[1..], activation, None)?;
-            let x = norm(&depthwise(&x, &t[3], maps.through(STEM), window)?, &t[4..], activation, None)?;
+            let x = norm(&composed::dense(&constant(maps, &t[0])?, &t[0], maps, STEM)?, &t[1..], activation, None)?;
+            let x = norm(&composed::depthwise(&x, &t[3], maps.through(STEM), window)?, &t[4..], activation, None)?;
             x.matmul(&t[6].t()?)?.broadcast_add(&t[7])
         };
         check(Case::new(&shapes), taped, composed);
@@ -128,8 +121,8 @@ fn pyramids() {
         })
     };
     let composed = |t: &[Tensor]| {
-        let fine = norm(&dense(&constant(maps, &t[0])?, &t[0], maps, STEM)?, &t[1..], activation, Some(&constants))?;
-        let coarse = norm(&depthwise(&fine, &t[3], half, down)?, &t[4..], activation, None)?;
+        let fine = norm(&composed::dense(&constant(maps, &t[0])?, &t[0], maps, STEM)?, &t[1..], activation, Some(&constants))?;
+        let coarse = norm(&composed::depthwise(&fine, &t[3], half, down)?, &t[4..], activation, None)?;
         let more = norm(&coarse.matmul(&t[6].t()?)?, &t[7..], activation, None)?;
         let sum = (coarse + more)?;
         let small = half.through(down);
@@ -180,8 +173,8 @@ fn many_rows() {
         t.iter().map(|t| candle_core::Var::from_tensor(&t.to_dtype(DType::F64).unwrap()).unwrap()).collect();
     let w: Vec<Tensor> = wide.iter().map(|v| v.as_tensor().clone()).collect();
     let half = maps.through(STEM);
-    let x = norm(&dense(&constant(maps, &w[0]).unwrap(), &w[0], maps, STEM).unwrap(), &w[1..], activation, None);
-    let x = norm(&depthwise(&x.unwrap(), &w[3], half, window).unwrap(), &w[4..], activation, None).unwrap();
+    let x = norm(&composed::dense(&constant(maps, &w[0]).unwrap(), &w[0], maps, STEM).unwrap(), &w[1..], activation, None);
+    let x = norm(&composed::depthwise(&x.unwrap(), &w[3], half, window).unwrap(), &w[4..], activation, None).unwrap();
     let exact = norm(&x.matmul(&w[6].t().unwrap()).unwrap(), &w[7..], activation, None).unwrap();
     use super::super::super::check::{close, list, weighted};
     let taped = taped.unwrap();
