@@ -49,7 +49,7 @@ fn time(mut student: Detector, steps: usize) -> Result<()> {
         let targets = assign(&outputs, &truths)?;
         let (loss, lost) = loss(&outputs, &targets, None, &Objective::default())?;
         let with_loss = start.elapsed();
-        let gradients = student.gradients(&outputs, &loss)?;
+        let gradients = student.gradients(&outputs, &loss.backward()?)?;
         let backward = start.elapsed();
         optimizer.step(student.variables(), &gradients, 1e-3)?;
         let all = start.elapsed();

@@ -14,13 +14,14 @@ pub(super) fn pass(student: &Detector, pictures: &Tensor, maps: Maps, training: 
     let levels = network(student.config(), &mut forward, &(pictures.clone(), maps))?;
     let outputs = student.config().outputs();
     let mut by_picture = Vec::new();
-    for (level, to) in levels {
+    for (level, to) in levels.outputs {
         by_picture.push(level.reshape((maps.n, to.height * to.width, outputs))?);
     }
     let rows = Tensor::cat(&by_picture, 1)?.reshape(((), outputs))?;
     let (names, batches): (Vec<String>, Vec<Batch>) = forward.seen.into_iter().unzip();
     let seen = names.into_iter().zip(Batch::moments(&batches)?).collect();
-    Ok(Pass { rows, seen, parameters: None })
+    let features = levels.features.into_iter().map(|(level, _)| level).collect();
+    Ok(Pass { rows, features, seen, parameters: None })
 }
 
 struct Forward<'a> {

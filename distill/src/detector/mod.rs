@@ -28,7 +28,7 @@
 //! let outputs = student.train(&pictures, [64, 64])?;
 //! let targets = assign(&outputs, &truths.each_ref().map(|boxes| Some(&boxes[..])))?;
 //! let (loss, lost) = loss(&outputs, &targets, None, &Objective::default())?;
-//! let gradients = student.gradients(&outputs, &loss)?; // for the optimiser
+//! let gradients = student.gradients(&outputs, &loss.backward()?)?; // for the optimiser
 //! assert!(lost.objects > 0 && gradients.contains_key("stem.weight"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -39,6 +39,7 @@ mod boxes;
 mod composed;
 mod config;
 pub mod export;
+pub mod features;
 pub mod loss;
 mod network;
 mod pieces;
@@ -54,4 +55,4 @@ mod vectors;
 pub use config::{Config, Stage};
 pub use loss::{Lost, Objective, Soft, SoftBoxes};
 pub use student::{Detector, Outputs};
-pub use teacher::Teacher;
+pub use teacher::{Lesson, Teacher};

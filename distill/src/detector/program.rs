@@ -24,7 +24,7 @@ pub fn draft(student: &Detector, weights: Option<&BTreeMap<String, Tensor>>) -> 
     let input = Shape::new(config.height, config.width, 3);
     let mut build = Write { student, weights, ops: Vec::new(), filters: BTreeMap::new() };
     let levels = network(config, &mut build, &Value { number: 0, shape: input })?;
-    let outputs = levels.iter().map(|level| level.number).collect();
+    let outputs = levels.outputs.iter().map(|level| level.number).collect();
     let program = Program::new(input, build.ops, Vec::new(), outputs)?;
     Ok(Draft { program, filters: build.filters, constants: BTreeMap::new() })
 }

@@ -1,8 +1,9 @@
 //! The pass through a detector on the CPU: onto a [tape](crate::nn::maps::tape).
 
+use super::Config;
 use super::network::{Build, Layer, Then, network};
 use super::student::{Detector, Pass, Seen};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::maps::Maps;
 use crate::nn::maps::tape::{self, Filters, Id, Tape};
 use crate::nn::with_numbers;
@@ -21,12 +22,24 @@ pub(super) fn pass(student: &Detector, pictures: &Tensor, maps: Maps, training: 
     }
     let flat = Var::from_vec(flat, places.values().map(Range::len).sum::<usize>(), student.device())?;
     let mut seen = Seen::new();
-    let rows = tape::run(&flat, &student.pool, |tape, parameters| {
+    let (mut sizes, features) = (Vec::new(), student.gives_features);
+    let numbers = tape::run(&flat, &student.pool, |tape, parameters| {
         let pictures = with_numbers([pictures], |[numbers]| tape.input(numbers, maps))??;
         let mut record = Record { student, places: &places, parameters, training, tape, seen: &mut seen };
-        network(student.config(), &mut record, &pictures)
+        let levels = network(student.config(), &mut record, &pictures)?;
+        let features = if features { levels.features } else { Vec::new() };
+        sizes.extend(features.iter().map(|&level| tape.maps(level).rows()));
+        Ok::<_, Error>([levels.outputs].into_iter().chain(features.into_iter().map(|level| vec![level])).collect())
     })?;
-    Ok(Pass { rows, seen, parameters: Some(flat.into_inner()) })
+    let Config { neck, .. } = *student.config();
+    let mut start = numbers.elem_count() - sizes.iter().sum::<usize>() * neck;
+    let rows = numbers.narrow(0, 0, start)?.reshape(((), student.config().outputs()))?;
+    let mut features = Vec::new();
+    for rows in sizes {
+        features.push(numbers.narrow(0, start, rows * neck)?.reshape((rows, neck))?);
+        start += rows * neck;
+    }
+    Ok(Pass { rows, features, seen, parameters: Some(flat.into_inner()) })
 }
 
 struct Record<'a> {

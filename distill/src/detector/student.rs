@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::nn::has_fused;
 use crate::nn::maps::{Maps, moments::Moments, tape::Pool};
 use crate::student::normal;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var, backprop::GradStore};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -33,6 +33,7 @@ pub struct Detector {
     device: Device,
     /// Memory that steps take and give back.
     pub(super) pool: Arc<Pool>,
+    pub(super) gives_features: bool,
 }
 
 /// What a detector says of some pictures.
@@ -48,6 +49,8 @@ pub struct Outputs {
     pub classes: usize,
     /// How many bins each side has.
     pub bins: usize,
+    /// If it [gives](Detector::give_features) them, what the heads begin with: for each level `[rows, config.neck]`.
+    pub features: Vec<Tensor>,
     /// All variables one after the other, if the pass was one operation of these.
     pub(super) parameters: Option<Tensor>,
 }
@@ -60,7 +63,7 @@ impl Detector {
     pub fn new(config: Config, seed: u64, device: &Device) -> Result<Self> {
         config.check()?;
         let (variables, running, pool) = (BTreeMap::new(), BTreeMap::new(), Arc::default());
-        let student = Self { config, variables, running, device: device.clone(), pool };
+        let student = Self { config, variables, running, device: device.clone(), pool, gives_features: false };
         let config = student.config.clone();
         let mut build = Init { student, random: ChaCha8Rng::seed_from_u64(seed) };
         network(&config, &mut build, &3)?;
@@ -150,16 +153,21 @@ impl Detector {
         let Config { classes, bins, .. } = self.config;
         let anchors = Arc::new(anchors(size, self.config.strides(), self.config.centre));
         let pass = if has_fused(&self.device) { recorded::pass } else { composed::pass };
-        let Pass { rows, seen, parameters } = pass(self, pictures, maps, training)?;
-        Ok((Outputs { rows, pictures: n, anchors, classes, bins, parameters }, seen))
+        let Pass { rows, features, seen, parameters } = pass(self, pictures, maps, training)?;
+        Ok((Outputs { rows, pictures: n, anchors, classes, bins, features, parameters }, seen))
     }
 
-    /// The gradient of a loss of `outputs` by each variable that it depends on.
+    /// From now on its outputs have features, too, which cost some time.
+    pub fn give_features(&mut self) {
+        self.gives_features = true;
+    }
+
+    /// The gradient of a loss of `outputs` by each variable that it depends on, out of `all` that its backward pass gave.
     ///
     /// # Errors
     /// What candle says.
-    pub fn gradients(&self, outputs: &Outputs, loss: &Tensor) -> Result<BTreeMap<String, Tensor>> {
-        let (all, mut gradients) = (loss.backward()?, BTreeMap::new());
+    pub fn gradients(&self, outputs: &Outputs, all: &GradStore) -> Result<BTreeMap<String, Tensor>> {
+        let mut gradients = BTreeMap::new();
         let flat = outputs.parameters.as_ref().and_then(|parameters| all.get(parameters));
         let mut start = 0;
         for (name, variable) in &self.variables {
@@ -199,6 +207,8 @@ pub(super) type Seen = Vec<(String, Moments)>;
 pub(super) struct Pass {
     /// Those of [`Outputs`].
     pub(super) rows: Tensor,
+    /// Those of [`Outputs`].
+    pub(super) features: Vec<Tensor>,
     /// What norms saw that go by the batch.
     pub(super) seen: Seen,
     /// Those of [`Outputs`].

@@ -132,7 +132,7 @@ fn gradients_of_the_whole_network() {
         (weighted(&outputs.rows), outputs)
     };
     let (loss, outputs) = value(&mut student);
-    let gradients = student.gradients(&outputs, &loss).unwrap();
+    let gradients = student.gradients(&outputs, &loss.backward().unwrap()).unwrap();
     let variables: Vec<(String, Var)> = student.variables().iter().map(|(n, v)| (n.clone(), v.clone())).collect();
     for (name, variable) in variables {
         let gradient = list(&gradients[&name]);
@@ -159,9 +159,10 @@ fn step(config: &Config) -> Vec<(String, Vec<f64>)> {
     let mut student = Detector::new(config.clone(), 3, &Device::Cpu).unwrap();
     set(&student, "out.weight", 0.5);
     let outputs = student.train(&pictures(3, [64, 32]), [64, 32]).unwrap();
-    let gradients = student.gradients(&outputs, &weighted(&outputs.rows)).unwrap();
+    let gradients = student.gradients(&outputs, &weighted(&outputs.rows).backward().unwrap()).unwrap();
     assert_eq!(gradients.len(), student.variables().len());
-    let named = gradients.iter().chain(student.statistics().unwrap().iter()).map(|(n, t)| (n.clone(), list(t))).collect();
+    let named =
+        gradients.iter().chain(student.statistics().unwrap().iter()).map(|(n, t)| (n.clone(), list(t))).collect();
     [vec![("rows".to_string(), list(&outputs.rows))], named].concat()
 }
 
@@ -196,7 +197,7 @@ fn outputs(pictures: usize, spread: f32) -> (Var, Outputs) {
     let numbers: Vec<f32> = (0..rows * width).map(|_| random.random_range(-spread..spread)).collect();
     let variable = Var::from_vec(numbers, (rows, width), &Device::Cpu).unwrap();
     let rows = variable.as_tensor().clone();
-    (variable, Outputs { rows, pictures, anchors, classes: 2, bins: 4, parameters: None })
+    (variable, Outputs { rows, pictures, anchors, classes: 2, bins: 4, features: vec![], parameters: None })
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn chains_on_a_tape() {
             };
             let y = convolve(x, 0, DOWN)?;
             let y = convolve(y, 1, chain.window())?;
-            Ok::<_, candle_core::Error>(vec![tape.upsample(y)])
+            Ok::<_, candle_core::Error>(vec![vec![tape.upsample(y)]])
         });
         let y = y.unwrap();
         let gradient = list(weighted(&y).backward().unwrap().get(&parameters).unwrap());
@@ -167,7 +167,15 @@ fn assignments_and_losses() {
     for case in vectors().losses {
         let anchors = Arc::new(anchors([32, 32], &[8, 16], 0.5));
         let variable = variable(&case.rows, 2 + 4 * 4);
-        let outputs = Outputs { rows: variable.as_tensor().clone(), pictures: 2, anchors, classes: 2, bins: 4, parameters: None };
+        let outputs = Outputs {
+            rows: variable.as_tensor().clone(),
+            pictures: 2,
+            anchors,
+            classes: 2,
+            bins: 4,
+            features: vec![],
+            parameters: None,
+        };
         let boxes = case.boxes.as_chunks::<4>().0;
         let truths: Vec<Truth> =
             case.classes.iter().zip(boxes).map(|(&class, &rect)| Truth::new(class, rect)).collect();
@@ -195,7 +203,7 @@ fn assignments_and_losses() {
         assert_eq!(lost.objects, found.len());
         let parts = |lost: Lost| [lost.classes, lost.boxes, lost.bins, lost.kd_classes, lost.kd_boxes];
         let Parts { classes, boxes, bins, kd_classes, kd_boxes } = case.parts;
-        let expected = Lost { objects: 0, classes, boxes, bins, kd_classes, kd_boxes };
+        let expected = Lost { objects: 0, classes, boxes, bins, kd_classes, kd_boxes, kd_features: 0.0 };
         close("parts", &parts(lost), &parts(expected), 5e-6);
         let gradients = total.backward().unwrap();
         close("gradient", &list(gradients.get(&variable).unwrap()), &case.gradient, 2e-6);

@@ -1,8 +1,8 @@
 //! Batch norms by the statistics of a batch, or by those of many.
 
 use super::super::super::by_hand::of_two;
-use super::super::moments::{EPSILON, Moments};
 use super::super::Activation;
+use super::super::moments::{EPSILON, Moments};
 use super::column_sums;
 use candle_core::{DType, Result, Tensor, bail};
 

@@ -1,7 +1,11 @@
 //! Convolutions: what each place in a window sees is picked by index, and so are, for the gradient, the positions that see
 //! a pixel there.
 
-use super::super::super::{by_hand::{of_one, of_two}, linear::linear, rows::NONE};
+use super::super::super::{
+    by_hand::{of_one, of_two},
+    linear::linear,
+    rows::NONE,
+};
 use super::super::{Maps, Tap, Window};
 use super::column_sums;
 use candle_core::{DeviceLocation, Result, Tensor, bail};

@@ -272,9 +272,8 @@ impl Tape {
         y
     }
 
-    /// Rows of several maps of as many channels, `[n][pixels of each of these][channels]`.
-    fn rows(&self, outputs: &[Id]) -> Vec<f32> {
-        let mut rows = Vec::new();
+    /// Adds rows of several maps of as many channels, `[n][pixels of each of these][channels]`.
+    fn rows(&self, outputs: &[Id], rows: &mut Vec<f32>) {
         for map in 0..self.maps(outputs[0]).n {
             for &output in outputs {
                 let Node { maps, channels, .. } = self.nodes[output.0];
@@ -283,11 +282,10 @@ impl Tape {
                 self.lens(output).read(map * pixels..(map + 1) * pixels, &mut rows[start..], channels);
             }
         }
-        rows
     }
 
-    /// The gradient of all parameters, given that of the [rows](Self::rows) of `outputs`.
-    fn backward(&self, outputs: &[Id], of_rows: &[f32], parameters: &[f32]) -> Result<Vec<f32>> {
+    /// The gradient of all parameters, given that of the [rows](Self::rows) of all groups of outputs.
+    fn backward(&self, groups: &[Vec<Id>], of_rows: &[f32], parameters: &[f32]) -> Result<Vec<f32>> {
         let mut back = Back {
             tape: self,
             parameters,
@@ -295,7 +293,15 @@ impl Tape {
             sums: self.nodes.iter().map(|_| None).collect(),
             of_parameters: vec![0.0; parameters.len()],
         };
-        back.begin(outputs, of_rows)?;
+        let mut of_rows = of_rows;
+        for outputs in groups {
+            let numbers = outputs.iter().map(|output| self.nodes[output.0].numbers.len()).sum();
+            let Some((of_group, rest)) = of_rows.split_at_checked(numbers) else {
+                bail!("a gradient of {} numbers, expected {numbers}", of_rows.len());
+            };
+            back.begin(outputs, of_group);
+            of_rows = rest;
+        }
         for (number, operation) in self.operations.iter().enumerate().rev() {
             match operation {
                 Operation::Convolve { xs, filters, y } => back.convolve(number, xs, filters, *y)?,
@@ -307,28 +313,31 @@ impl Tape {
     }
 }
 
-/// What `forward` does with a list of parameters, as one operation: the rows of the maps that it gives.
+/// What `forward` does with a list of parameters, as one operation: a list of the numbers of all groups of maps that it
+/// gives, one after the other. Of a group, whose maps have as many channels, they are
+/// `[n][pixels of each of its maps][channels]`.
 ///
 /// # Errors
 /// What `forward` says.
 pub fn run<E>(
     parameters: &Tensor,
     pool: &Arc<Pool>,
-    forward: impl FnOnce(&mut Tape, &[f32]) -> std::result::Result<Vec<Id>, E> + Send,
+    forward: impl FnOnce(&mut Tape, &[f32]) -> std::result::Result<Vec<Vec<Id>>, E> + Send,
 ) -> std::result::Result<Tensor, E>
 where
     E: From<candle_core::Error> + Send,
 {
     let mut tape = Tape::new(pool.clone());
     // All of it on a thread of the pool: to hand over each operation would take two switches between threads.
-    let outputs = with_numbers([&parameters.detach()], |[parameters]| {
+    let groups = with_numbers([&parameters.detach()], |[parameters]| {
         let tape = &mut tape;
         rayon::scope(move |_| forward(tape, parameters))
     })??;
-    let (rows, channels) = (tape.rows(&outputs), tape.nodes[outputs[0].0].channels);
-    let rows = Tensor::from_vec(rows, ((), channels), parameters.device())?;
+    let mut rows = Vec::new();
+    groups.iter().for_each(|outputs| tape.rows(outputs, &mut rows));
+    let rows = Tensor::from_vec(rows, (), parameters.device())?;
     let backward = move |parameters: &Tensor, _: &Tensor, gradient: &Tensor| {
-        let back = |[numbers, gradient]: [&[f32]; 2]| rayon::scope(|_| tape.backward(&outputs, gradient, numbers));
+        let back = |[numbers, gradient]: [&[f32]; 2]| rayon::scope(|_| tape.backward(&groups, gradient, numbers));
         tensor(with_numbers([parameters, gradient], back)??, parameters)
     };
     Ok(of_one(parameters, |_| Ok(rows), backward)?)
@@ -365,17 +374,14 @@ struct Back<'a> {
 }
 
 impl Back<'_> {
-    /// Gives the outputs their gradients.
-    fn begin(&mut self, outputs: &[Id], of_rows: &[f32]) -> Result<()> {
+    /// Gives outputs their gradients.
+    fn begin(&mut self, outputs: &[Id], of_rows: &[f32]) {
         let of_map = |&output: &Id| {
             let Node { maps, channels, .. } = self.tape.nodes[output.0];
             maps.height * maps.width * channels
         };
         let lengths: Vec<usize> = outputs.iter().map(of_map).collect();
         let all: usize = lengths.iter().sum();
-        if of_rows.len() != self.tape.maps(outputs[0]).n * all {
-            bail!("a gradient of {} numbers, expected {}", of_rows.len(), self.tape.maps(outputs[0]).n * all);
-        }
         let mut start = 0;
         for (output, length) in outputs.iter().zip(lengths) {
             let mut gradient = self.tape.pool.take(self.tape.nodes[output.0].numbers.len());
@@ -385,7 +391,6 @@ impl Back<'_> {
             self.of_maps[output.0] = Some(Arc::new(gradient));
             start += length;
         }
-        Ok(())
     }
 
     /// The gradient of maps, and whether there are numbers in it already.

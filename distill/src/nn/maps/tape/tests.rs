@@ -82,7 +82,7 @@ fn depthwise_separable_convolutions() {
                 let (x, _) = tape.convolve(&[x], filters, parameters, None)?;
                 let (weight, bias) = (places.next(4 * channels), places.next(4));
                 let filters = Filters { weight, depthwise: false, window: POINT, then: Then::Bias(bias) };
-                Ok::<_, candle_core::Error>(vec![tape.convolve(&[x], filters, parameters, None)?.0])
+                Ok::<_, candle_core::Error>(vec![vec![tape.convolve(&[x], filters, parameters, None)?.0]])
             })
         };
         let composed = |t: &[Tensor]| {
@@ -117,11 +117,12 @@ fn pyramids() {
             let mix = places.filters([6, 3], false, POINT, activation);
             let (mixed, moments) = tape.convolve(&[fine, large], mix, parameters, None)?;
             assert_eq!(moments.map(|moments| moments.rows), Some(half.rows()));
-            Ok::<_, candle_core::Error>(vec![mixed, sum])
+            Ok::<_, candle_core::Error>(vec![vec![mixed, sum]])
         })
     };
     let composed = |t: &[Tensor]| {
-        let fine = norm(&composed::dense(&constant(maps, &t[0])?, &t[0], maps, STEM)?, &t[1..], activation, Some(&constants))?;
+        let fine =
+            norm(&composed::dense(&constant(maps, &t[0])?, &t[0], maps, STEM)?, &t[1..], activation, Some(&constants))?;
         let coarse = norm(&composed::depthwise(&fine, &t[3], half, down)?, &t[4..], activation, None)?;
         let more = norm(&coarse.matmul(&t[6].t()?)?, &t[7..], activation, None)?;
         let sum = (coarse + more)?;
@@ -167,13 +168,14 @@ fn many_rows() {
             let filters = places.filters([inputs, channels], depthwise, window, activation);
             x = tape.convolve(&[x], filters, parameters, None)?.0;
         }
-        Ok::<_, candle_core::Error>(vec![x])
+        Ok::<_, candle_core::Error>(vec![vec![x]])
     });
     let wide: Vec<candle_core::Var> =
         t.iter().map(|t| candle_core::Var::from_tensor(&t.to_dtype(DType::F64).unwrap()).unwrap()).collect();
     let w: Vec<Tensor> = wide.iter().map(|v| v.as_tensor().clone()).collect();
     let half = maps.through(STEM);
-    let x = norm(&composed::dense(&constant(maps, &w[0]).unwrap(), &w[0], maps, STEM).unwrap(), &w[1..], activation, None);
+    let x =
+        norm(&composed::dense(&constant(maps, &w[0]).unwrap(), &w[0], maps, STEM).unwrap(), &w[1..], activation, None);
     let x = norm(&composed::depthwise(&x.unwrap(), &w[3], half, window).unwrap(), &w[4..], activation, None).unwrap();
     let exact = norm(&x.matmul(&w[6].t().unwrap()).unwrap(), &w[7..], activation, None).unwrap();
     use super::super::super::check::{close, list, weighted};
