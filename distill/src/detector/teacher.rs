@@ -234,6 +234,7 @@ mod tests {
     use super::super::tests::small;
     use super::super::{Detector, Objective, loss::loss};
     use super::*;
+    use crate::nn::check::{close, list};
     use candle_core::Device;
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -268,7 +269,8 @@ mod tests {
 
     /// What the student of a seed says of pictures.
     fn outputs(config: &Config, seed: u64, pictures: &[Picture]) -> Outputs {
-        let student = Detector::new(config.clone(), seed, &Device::Cpu).unwrap();
+        let mut student = Detector::new(config.clone(), seed, &Device::Cpu).unwrap();
+        student.give_features();
         let size = [config.width, config.height];
         let mut pixels = vec![0.0; pictures.len() * size[0] * size[1] * 3];
         let places = pixels.chunks_exact_mut(size[0] * size[1] * 3);
@@ -285,14 +287,18 @@ mod tests {
             let path = file(name, &config);
             let pictures = pictures([config.width, config.height]);
             let ours = names(&["Cat", "Dog", "cow"]);
-            let mut teacher = Teacher::open(&path, &config, &ours, &BTreeMap::new(), 0.1, false, 1).unwrap();
+            let mut teacher = Teacher::open(&path, &config, &ours, &BTreeMap::new(), 0.1, true, 1).unwrap();
             assert_eq!((teacher.route(), teacher.strangers().count()), (Route::Bins, 0));
             let outputs = outputs(&config, 3, &pictures);
-            let soft = teacher.look(&pictures, &outputs).unwrap().soft;
+            let Lesson { soft, features } = teacher.look(&pictures, &outputs).unwrap();
             let targets = vec![Target::Ignored; 2 * outputs.anchors.len()];
             let objective = Objective { floor: 0.0, ..Objective::default() };
             let (_, lost) = loss(&outputs, &targets, Some(&soft), &objective).unwrap();
             assert!(lost.kd_classes.abs() < 1e-4 && lost.kd_boxes.abs() < 1e-3, "{lost:?}");
+            assert_eq!(teacher.feature_channels(), vec![config.neck; config.levels]);
+            for (ours, theirs) in outputs.features.iter().zip(&features).take(3) {
+                close("features", &list(theirs), &list(ours), 1e-4);
+            }
             std::fs::remove_file(&path).unwrap();
         }
     }
@@ -322,7 +328,9 @@ mod tests {
         assert_eq!(open(&other).route(), Route::Bins);
         let other = Config { classes: 2, width: 64, height: 64, levels: 4, ..config.clone() };
         let mut teacher = open(&other);
-        assert_eq!(teacher.route(), Route::Objects);
+        assert_eq!((teacher.route(), teacher.feature_channels().len()), (Route::Objects, 0));
+        let refused = Teacher::open(&path, &other, &ours, &map, 0.001, true, 1).err().unwrap().to_string();
+        assert!(refused.ends_with("sees other cells than the student, expected loss.kd_features of 0"), "{refused}");
         let shown: Vec<Picture> = self::pictures([64, 64]);
         let seen = outputs(&other, 9, &shown);
         let soft = teacher.look(&shown, &seen).unwrap().soft;

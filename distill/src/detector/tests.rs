@@ -157,13 +157,17 @@ fn gradients_of_the_whole_network() {
 /// Rows, gradients and running moments of a step.
 fn step(config: &Config) -> Vec<(String, Vec<f64>)> {
     let mut student = Detector::new(config.clone(), 3, &Device::Cpu).unwrap();
+    student.give_features();
     set(&student, "out.weight", 0.5);
     let outputs = student.train(&pictures(3, [64, 32]), [64, 32]).unwrap();
-    let gradients = student.gradients(&outputs, &weighted(&outputs.rows).backward().unwrap()).unwrap();
+    assert_eq!(outputs.features.len(), config.levels);
+    let loss = outputs.features.iter().fold(weighted(&outputs.rows), |sum, level| (sum + weighted(level)).unwrap());
+    let gradients = student.gradients(&outputs, &loss.backward().unwrap()).unwrap();
     assert_eq!(gradients.len(), student.variables().len());
     let named =
         gradients.iter().chain(student.statistics().unwrap().iter()).map(|(n, t)| (n.clone(), list(t))).collect();
-    [vec![("rows".to_string(), list(&outputs.rows))], named].concat()
+    let levels = outputs.features.iter().map(|level| ("features".to_string(), list(level))).collect();
+    [vec![("rows".to_string(), list(&outputs.rows))], levels, named].concat()
 }
 
 #[test]

@@ -335,7 +335,8 @@ where
     })??;
     let mut rows = Vec::new();
     groups.iter().for_each(|outputs| tape.rows(outputs, &mut rows));
-    let rows = Tensor::from_vec(rows, (), parameters.device())?;
+    let count = rows.len();
+    let rows = Tensor::from_vec(rows, count, parameters.device())?;
     let backward = move |parameters: &Tensor, _: &Tensor, gradient: &Tensor| {
         let back = |[numbers, gradient]: [&[f32]; 2]| rayon::scope(|_| tape.backward(&groups, gradient, numbers));
         tensor(with_numbers([parameters, gradient], back)??, parameters)

@@ -94,7 +94,7 @@ fn depthwise_separable_convolutions() {
     }
 }
 
-/// Sums, maps of twice the size, channels side by side, two outputs, and norms that go by constants.
+/// Sums, maps of twice the size, channels side by side, two groups of outputs, and norms that go by constants.
 #[test]
 fn pyramids() {
     let maps = Maps { n: N, height: 8, width: 12 };
@@ -117,7 +117,7 @@ fn pyramids() {
             let mix = places.filters([6, 3], false, POINT, activation);
             let (mixed, moments) = tape.convolve(&[fine, large], mix, parameters, None)?;
             assert_eq!(moments.map(|moments| moments.rows), Some(half.rows()));
-            Ok::<_, candle_core::Error>(vec![vec![mixed, sum]])
+            Ok::<_, candle_core::Error>(vec![vec![mixed, sum], vec![coarse]])
         })
     };
     let composed = |t: &[Tensor]| {
@@ -125,14 +125,14 @@ fn pyramids() {
             norm(&composed::dense(&constant(maps, &t[0])?, &t[0], maps, STEM)?, &t[1..], activation, Some(&constants))?;
         let coarse = norm(&composed::depthwise(&fine, &t[3], half, down)?, &t[4..], activation, None)?;
         let more = norm(&coarse.matmul(&t[6].t()?)?, &t[7..], activation, None)?;
-        let sum = (coarse + more)?;
+        let sum = (&coarse + more)?;
         let small = half.through(down);
         let large = sum.reshape((N * small.height, 1, small.width, 1, 3))?;
         let large = large.broadcast_as((N * small.height, 2, small.width, 2, 3))?.reshape((half.rows(), 3))?;
         let mixed = norm(&Tensor::cat(&[fine, large], 1)?.matmul(&t[9].t()?)?, &t[10..], activation, None)?;
         let by_map = [mixed, sum].map(|x| x.reshape((N, (), 3)));
         let [mixed, sum] = by_map;
-        Tensor::cat(&[mixed?, sum?], 1)?.reshape(((), 3))
+        Tensor::cat(&[Tensor::cat(&[mixed?, sum?], 1)?.reshape(((), 3))?, coarse], 0)?.flatten_all()
     };
     check(Case::new(&shapes), taped, composed);
 }
