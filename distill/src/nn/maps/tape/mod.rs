@@ -36,11 +36,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Parts that rows are cut into at most, each a task.
-const PARTS: usize = 32;
+const PARTS: usize = 16;
 
 /// Rows of a task.
 fn tasks(rows: usize) -> usize {
-    rows.div_ceil(PARTS).max(64)
+    rows.div_ceil(PARTS).max(128)
 }
 
 /// The moments of some rows: mean, and sum of squared differences from it.

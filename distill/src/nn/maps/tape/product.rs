@@ -12,6 +12,9 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// What a window of three by three sees of a row of a picture: so few that to call what copies them would take longer.
+const COLOURS: usize = 9;
+
 /// What filters are multiplied with.
 pub(super) enum Input<'a> {
     /// Maps of the same size, their channels taken as if they were side by side.
@@ -43,8 +46,12 @@ impl Input<'_> {
                 }
             }
             Self::Windows(lens, maps, window) => {
-                for (row, seen) in rows.clone().zip(scratch.chunks_exact_mut(width)) {
-                    see(lens, *maps, *window, row, seen);
+                let (line, mut first, mut rest) = (maps.through(*window).width, rows.start, &mut *scratch);
+                while first < rows.end {
+                    let count = (line - first % line).min(rows.end - first);
+                    let (seen, more) = rest.split_at_mut(count * width);
+                    see(lens, *maps, *window, first, seen);
+                    (first, rest) = (first + count, more);
                 }
             }
         }
@@ -52,19 +59,30 @@ impl Input<'_> {
     }
 }
 
-/// What the window sees at a position. Its rows of pixels lie side by side in the maps as they do in what is seen.
-fn see(lens: &Lens<'_>, maps: Maps, window: Window, position: usize, seen: &mut [f32]) {
+/// What the window sees at positions of one row, from `first` on. Its rows of pixels lie side by side in the maps as they do
+/// in what is seen.
+fn see(lens: &Lens<'_>, maps: Maps, window: Window, first: usize, seen: &mut [f32]) {
     let (to, inputs, pad) = (maps.through(window), lens.channels, window.kernel / 2);
-    let (y, x) = (position / to.width % to.height * window.stride, position % to.width * window.stride);
-    let first = position / (to.width * to.height) * maps.height;
-    // Columns of the window that lie within the maps.
-    let (from, end) = (pad.saturating_sub(x), window.kernel.min(maps.width + pad - x));
-    seen.fill(0.0);
-    for (tap, seen) in seen.chunks_exact_mut(window.kernel * inputs).enumerate() {
-        if (pad..maps.height + pad).contains(&(y + tap)) {
-            let pixel = (first + y + tap - pad) * maps.width + x + from - pad;
-            let (to, count) = (from * inputs, (end - from) * inputs);
-            seen[to..to + count].copy_from_slice(&lens.numbers[pixel * inputs..][..count]);
+    let (y, x) = (first / to.width % to.height * window.stride, first % to.width);
+    let (map, width) = (first / (to.width * to.height) * maps.height, window.kernel * inputs);
+    for tap in 0..window.kernel {
+        let seen = seen.chunks_exact_mut(window.kernel * width).map(|seen| &mut seen[tap * width..][..width]);
+        if !(pad..maps.height + pad).contains(&(y + tap)) {
+            seen.for_each(|seen| seen.fill(0.0));
+            continue;
+        }
+        let line = &lens.numbers[(map + y + tap - pad) * maps.width * inputs..][..maps.width * inputs];
+        for (x, seen) in (x..).map(|x| x * window.stride).zip(seen) {
+            // Columns of the window that lie within the maps.
+            let (from, end) = (pad.saturating_sub(x), window.kernel.min(maps.width + pad - x));
+            let pixels = &line[(x + from - pad) * inputs..(x + end - pad) * inputs];
+            match (<&mut [f32; COLOURS]>::try_from(&mut *seen), <&[f32; COLOURS]>::try_from(pixels)) {
+                (Ok(seen), Ok(pixels)) => *seen = *pixels,
+                _ => {
+                    seen.fill(0.0);
+                    seen[from * inputs..end * inputs].copy_from_slice(pixels);
+                }
+            }
         }
     }
 }

@@ -32,6 +32,10 @@ macro_rules! each_block {
 }
 pub(super) use each_block;
 
+/// Rows that all channels are worked on before the next ones are: so memory is read in its order, while what belongs to a
+/// channel is loaded once for several rows.
+const TILE: usize = 1;
+
 #[inline(always)]
 pub(super) fn lanes<const L: usize>(numbers: &[f32], at: usize) -> &[f32; L] {
     numbers[at..at + L].try_into().expect("L numbers")
@@ -128,21 +132,23 @@ impl Norm {
     fn add_sums(&self, activation: Activation, y: &[f32], gradient: &[f32], sums: &mut Sums) {
         let channels = self.mean.len();
         let Sums { plain, along } = sums;
-        each_block!(channels, c, L => {
-            let (factor, offset) = (*lanes::<L>(&self.factor, c), *lanes::<L>(&self.offset, c));
-            let mean = *lanes::<L>(&self.mean, c);
-            let (mut plain_sum, mut along_sum) = ([0.0_f32; L], [0.0_f32; L]);
-            for (y, gradient) in y.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
-                let (y, gradient) = (lanes::<L>(y, c), lanes::<L>(gradient, c));
-                for l in 0..L {
-                    let g = gradient[l] * activation.at(y[l].mul_add(factor[l], offset[l])).1;
-                    plain_sum[l] += g;
-                    along_sum[l] = (y[l] - mean[l]).mul_add(g, along_sum[l]);
+        for (y, gradient) in y.chunks(TILE * channels).zip(gradient.chunks(TILE * channels)) {
+            each_block!(channels, c, L => {
+                let (factor, offset) = (*lanes::<L>(&self.factor, c), *lanes::<L>(&self.offset, c));
+                let mean = *lanes::<L>(&self.mean, c);
+                let (mut plain_sum, mut along_sum) = (*lanes::<L>(plain, c), *lanes::<L>(along, c));
+                for (y, gradient) in y.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
+                    let (y, gradient) = (lanes::<L>(y, c), lanes::<L>(gradient, c));
+                    for l in 0..L {
+                        let g = gradient[l] * activation.at(y[l].mul_add(factor[l], offset[l])).1;
+                        plain_sum[l] += g;
+                        along_sum[l] = (y[l] - mean[l]).mul_add(g, along_sum[l]);
+                    }
                 }
-            }
-            *lanes_mut::<L>(plain, c) = plain_sum;
-            *lanes_mut::<L>(along, c) = along_sum;
-        });
+                *lanes_mut::<L>(plain, c) = plain_sum;
+                *lanes_mut::<L>(along, c) = along_sum;
+            });
+        }
     }
 
     /// The gradients of the norm's weight and bias: `Σ g (y − μ) / √(σ² + ε)` and `Σ g`.
@@ -209,12 +215,16 @@ impl Lens<'_> {
         };
         each_variant!(Activation::{Relu, LeakyRelu, HardSwish, Silu}, norm.activation, ACTIVATION => vectorised(
             #[inline(always)]
-            || each_block!(channels, c, L => {
-                let at = norm.forward::<L>(ACTIVATION, x, c);
-                for (row, out) in out.chunks_mut(stride).take(x.len() / channels).enumerate() {
-                    *lanes_mut::<L>(out, c) = at(row);
+            || {
+                for (x, out) in x.chunks(TILE * channels).zip(out.chunks_mut(TILE * stride)) {
+                    each_block!(channels, c, L => {
+                        let at = norm.forward::<L>(ACTIVATION, x, c);
+                        for (row, out) in out.chunks_mut(stride).take(x.len() / channels).enumerate() {
+                            *lanes_mut::<L>(out, c) = at(row);
+                        }
+                    });
                 }
-            }),
+            },
         ));
     }
 
@@ -288,13 +298,16 @@ impl<'a> Slope<'a> {
         each_variant!(Activation::{Relu, LeakyRelu, HardSwish, Silu}, norm.activation, ACTIVATION => vectorised(
             #[inline(always)]
             || {
-                let (y, gradient) = (&self.y[numbers.clone()], &self.gradient[numbers.clone()]);
-                each_block!(channels, c, L => {
-                    let at = norm.backward::<L>(ACTIVATION, [y, gradient], means, c);
-                    for (row, out) in out.chunks_exact_mut(channels).enumerate() {
-                        *lanes_mut::<L>(out, c) = at(row);
-                    }
-                });
+                let tile = TILE * channels;
+                let both = self.y[numbers.clone()].chunks(tile).zip(self.gradient[numbers.clone()].chunks(tile));
+                for ((y, gradient), out) in both.zip(out.chunks_mut(tile)) {
+                    each_block!(channels, c, L => {
+                        let at = norm.backward::<L>(ACTIVATION, [y, gradient], means, c);
+                        for (row, out) in out.chunks_exact_mut(channels).enumerate() {
+                            *lanes_mut::<L>(out, c) = at(row);
+                        }
+                    });
+                }
             },
         ));
         out
