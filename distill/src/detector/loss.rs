@@ -63,13 +63,14 @@ pub struct Objective {
 }
 
 impl Default for Objective {
-    /// Weights of 1, 2 and ¼ as in NanoDet-Plus, β of 2.
+    /// Weights of 1, 2 and ¼ as in NanoDet-Plus, β of 2. The teacher's classes weigh most: of weights of 1, 4, 8 and 12 on
+    /// photographs of vehicles, 8 did best, a teacher's features (of a weight of 4) better still.
     fn default() -> Self {
         Self {
             classes: 1.0,
             boxes: 2.0,
             bins: 0.25,
-            kd_classes: 1.0,
+            kd_classes: 8.0,
             kd_boxes: 0.5,
             kd_features: 0.0,
             beta: 2.0,

@@ -285,7 +285,7 @@ fn gradients_of_the_loss() {
         let soft = boxes.map(|boxes| Soft { classes: classes.clone(), boxes });
         let run = |outputs: &Outputs| loss(outputs, &targets, soft.as_ref(), &objective).unwrap();
         let (total, lost) = run(&outputs);
-        let parts = lost.classes + 2.0 * lost.boxes + 0.25 * lost.bins + lost.kd_classes + 0.5 * lost.kd_boxes;
+        let parts = lost.classes + 2.0 * lost.boxes + 0.25 * lost.bins + 8.0 * lost.kd_classes + 0.5 * lost.kd_boxes;
         close("total", &list(&total), &[parts], 1e-5);
         assert!(lost.objects > 0 && lost.boxes > 0.0 && lost.bins > 0.0);
         let gradient = list(total.backward().unwrap().get(&variable).unwrap());
@@ -296,7 +296,7 @@ fn gradients_of_the_loss() {
                 moved[place] += step;
                 let rows = Tensor::from_vec(moved, outputs.rows.shape(), &Device::Cpu).unwrap();
                 let (_, lost) = run(&Outputs { rows, ..outputs.clone() });
-                lost.classes + 2.0 * lost.boxes + 0.25 * lost.bins + lost.kd_classes + 0.5 * lost.kd_boxes
+                lost.classes + 2.0 * lost.boxes + 0.25 * lost.bins + 8.0 * lost.kd_classes + 0.5 * lost.kd_boxes
             };
             let difference = (at(1e-3) - at(-1e-3)) / 2e-3;
             assert!((difference - gradient[place]).abs() < 5e-4, "{place}: {}, {difference}", gradient[place]);
