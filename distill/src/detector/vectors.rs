@@ -198,7 +198,7 @@ fn assignments_and_losses() {
             Soft { classes, boxes: bins.or(case.teacher_rects.map(rects)).unwrap() }
         });
         let Case { beta, temperature, floor, .. } = case;
-        let objective = Objective { beta, temperature, floor, ..Objective::default() };
+        let objective = Objective { beta, temperature, floor, kd_classes: 1.0, ..Objective::default() };
         let (total, lost) = loss(&outputs, &targets, soft.as_ref(), &objective).unwrap();
         assert_eq!(lost.objects, found.len());
         let parts = |lost: Lost| [lost.classes, lost.boxes, lost.bins, lost.kd_classes, lost.kd_boxes];
