@@ -7,7 +7,7 @@ use super::head::cells;
 use super::part::{Map, Maps};
 use super::scores::{Binary, Scores};
 use super::{Detector, Head};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::Picture;
 use crate::nets::convnet::program::Shape;
 
@@ -29,12 +29,46 @@ pub struct Seen {
     pub boxes: Vec<[f32; 4]>,
     /// `[cells][4 · bins]`: logits for left, top, right and bottom, of heads with distributions.
     pub bins: Vec<f32>,
+    /// Of detectors [with features](Detector::with_features), for each grid `[cells][channels]`.
+    pub features: Vec<Vec<f32>>,
 }
 
 impl Detector {
+    /// The same detector, which also gives its features of each cell when it [looks](Self::look): the maps that its heads
+    /// begin with.
+    ///
+    /// # Errors
+    /// `Unsupported` if it has no such map for each of its grids.
+    pub fn with_features(self) -> Result<Self> {
+        let none = Error::unsupported(format!("{}: has no features of each cell", self.name()));
+        let levels: Vec<(usize, usize)> = match &self.spec().head {
+            Head::Distances(head) => head.levels.iter().map(|level| (level.classes.output, level.stride)).collect(),
+            Head::Grid(head) => head.levels.iter().map(|level| (level.cells.output, level.stride)).collect(),
+            _ => return Err(none),
+        };
+        let (input, first) = (self.input(), self.outputs().len());
+        let mut made = self.with_net("give its features", |net| {
+            let program = net.program();
+            let feature = |&(output, stride): &(usize, usize)| {
+                let (feature, grid) = (program.feature(output)?, cells(input, stride));
+                let shape = program.shapes()[feature];
+                (feature > 0 && (shape.h, shape.w) == (grid.h, grid.w)).then_some(feature)
+            };
+            let features: Option<Vec<usize>> = levels.iter().map(feature).collect();
+            net.with_outputs(&features.ok_or(none)?)
+        })?;
+        made.features = (first..first + levels.len()).collect();
+        Ok(made)
+    }
+
     /// The cells, if the head has a box for each cell of some grids.
     pub fn cells(&self) -> Option<Cells> {
         self.spec().head.cells()
+    }
+
+    /// Channels of the [features](Self::with_features) of each grid; none, if it does not give them.
+    pub fn feature_channels(&self) -> Vec<usize> {
+        self.features.iter().map(|&i| self.outputs()[i].c).collect()
     }
 
     /// What is seen in each [cell](Self::cells) of `picture`, in pixels of the input; nothing, if there are no cells.
@@ -46,6 +80,7 @@ impl Detector {
         let mut seen = Seen::default();
         let (spec, input) = (self.spec(), self.input());
         spec.head.look(|i| self.output(i), input, spec.classes.len(), &mut seen);
+        seen.features = self.features.iter().map(|&i| self.output(i).data.to_vec()).collect();
         Ok(seen)
     }
 }

@@ -142,6 +142,8 @@ pub struct Detector {
     threads: usize,
     input: Shape,
     outputs: Vec<Shape>,
+    /// Those of the outputs that are features.
+    pub(super) features: Vec<usize>,
     candidates: Candidates,
     confidence: f32,
     iou: f32,
@@ -209,7 +211,8 @@ impl Detector {
         spec.check(input, &outputs).map_err(|e| e.at(file.name()))?;
         let (confidence, iou, max) = (spec.confidence, spec.iou, spec.max);
         let (name, candidates, times) = (file.name().to_owned(), Candidates::default(), Times::default());
-        Ok(Self { name, spec, engine, threads, input, outputs, candidates, confidence, iou, max, times })
+        let features = Vec::new();
+        Ok(Self { name, spec, engine, threads, input, outputs, features, candidates, confidence, iou, max, times })
     }
 
     /// The same detector with this many threads.
@@ -226,17 +229,22 @@ impl Detector {
     /// # Errors
     /// `Unsupported` if the network is for one size only; `Format` if its head is.
     pub fn with_size(self, [width, height]: [usize; 2]) -> Result<Self> {
-        let one = |why: &str| Error::unsupported(format!("{}: cannot see pictures of another size: {why}", self.name));
+        let mut made = self.with_net("see pictures of another size", |net| net.resized([height, width]))?;
+        (made.spec.geometry.width, made.spec.geometry.height) = (width, height);
+        made.spec.check(made.input, &made.outputs).map_err(|e| e.at(&made.name))?;
+        Ok(made)
+    }
+
+    /// The same detector with another network, made of its own.
+    pub(super) fn with_net(self, wish: &str, make: impl FnOnce(ConvNet) -> Result<ConvNet>) -> Result<Self> {
+        let cannot = |why: &str| Error::unsupported(format!("{}: cannot {wish}: {why}", self.name));
         #[allow(irrefutable_let_patterns, reason = "there is another engine with the feature onnx")]
-        let Engine::Net(session) = self.engine else { return Err(one("tract runs it")) };
-        let net = session.into_net().ok_or_else(|| one("its network is in use"))?;
-        let net = net.resized([height, width]).map_err(|e| e.at(&self.name))?;
+        let Engine::Net(session) = self.engine else { return Err(cannot("tract runs it")) };
+        let net = session.into_net().ok_or_else(|| cannot("its network is in use"))?;
+        let net = make(net).map_err(|e| e.at(&self.name))?;
         let engine = Engine::Net(Box::new(Session::new(Arc::new(net), self.threads)?));
         let (input, outputs) = engine.shapes();
-        let mut spec = self.spec.clone();
-        (spec.geometry.width, spec.geometry.height) = (width, height);
-        spec.check(input, &outputs).map_err(|e| e.at(&self.name))?;
-        Ok(Self { engine, spec, input, outputs, ..self })
+        Ok(Self { engine, input, outputs, ..self })
     }
 
     /// Threads that it computes with.
@@ -318,6 +326,10 @@ impl Detector {
     }
 
     /// The shape of the network's input.
+    pub(super) fn outputs(&self) -> &[Shape] {
+        &self.outputs
+    }
+
     pub(super) fn input(&self) -> Shape {
         self.input
     }

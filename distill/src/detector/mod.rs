@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Config`] | a detector's dimensions |
 //! | `network.rs` | its layers, said once |
-//! | [`Detector`] | its weights, and the pass through it |
+//! | [`Detector`] | its weights; the pass through it on the CPU is in `recorded.rs`, on other devices in `composed.rs` |
 //! | [`anchors`](mod@anchors) | the cells in which it sees objects |
 //! | [`assign`](mod@assign) | which cell is to see which object |
 //! | [`loss`](mod@loss) | what it is trained to make small: `pieces.rs` has the loss of one number, `boxes.rs` that of one box |
@@ -28,20 +28,23 @@
 //! let outputs = student.train(&pictures, [64, 64])?;
 //! let targets = assign(&outputs, &truths.each_ref().map(|boxes| Some(&boxes[..])))?;
 //! let (loss, lost) = loss(&outputs, &targets, None, &Objective::default())?;
-//! let gradients = loss.backward()?; // for the optimiser
-//! assert!(lost.objects > 0 && gradients.get(&student.variables()["stem.weight"]).is_some());
+//! let gradients = student.gradients(&outputs, &loss.backward()?)?; // for the optimiser
+//! assert!(lost.objects > 0 && gradients.contains_key("stem.weight"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 pub mod anchors;
 pub mod assign;
 mod boxes;
+mod composed;
 mod config;
 pub mod export;
+pub mod features;
 pub mod loss;
 mod network;
 mod pieces;
 pub mod program;
+mod recorded;
 mod student;
 pub mod teacher;
 #[cfg(test)]
@@ -52,4 +55,4 @@ mod vectors;
 pub use config::{Config, Stage};
 pub use loss::{Lost, Objective, Soft, SoftBoxes};
 pub use student::{Detector, Outputs};
-pub use teacher::Teacher;
+pub use teacher::{Lesson, Teacher};

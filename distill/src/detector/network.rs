@@ -52,8 +52,16 @@ pub(super) trait Build {
     fn upsample(&mut self, x: &Self::Map) -> Result<Self::Map>;
 }
 
-/// From pictures to the outputs of each level, `config.outputs()` numbers for each cell.
-pub(super) fn network<B: Build>(config: &Config, build: &mut B, pictures: &B::Map) -> Result<Vec<B::Map>> {
+/// What the network says of each level.
+pub(super) struct Levels<M> {
+    /// What the heads begin with, `config.neck` numbers for each cell.
+    pub(super) features: Vec<M>,
+    /// `config.outputs()` numbers for each cell.
+    pub(super) outputs: Vec<M>,
+}
+
+/// From pictures to what is said of each level.
+pub(super) fn network<B: Build>(config: &Config, build: &mut B, pictures: &B::Map) -> Result<Levels<B::Map>> {
     let mut net = Net { build, activation: config.activation };
 
     let stem = Window { kernel: 3, stride: 2 };
@@ -89,6 +97,7 @@ pub(super) fn network<B: Build>(config: &Config, build: &mut B, pictures: &B::Ma
         levels.push(coarser);
     }
 
+    let features = levels.clone();
     for (i, level) in levels.iter_mut().enumerate() {
         for unit in 0..config.head_units {
             let window = Window { kernel, stride: 1 };
@@ -98,7 +107,7 @@ pub(super) fn network<B: Build>(config: &Config, build: &mut B, pictures: &B::Ma
         let out = Layer { name, depthwise: false, outputs: config.outputs(), window: POINT, then: Then::Bias };
         *level = net.build.conv(&[level], out)?;
     }
-    Ok(levels)
+    Ok(Levels { features, outputs: levels })
 }
 
 impl Config {

@@ -6,7 +6,7 @@
 use super::network::{Build, Layer, Then, network};
 use super::student::{Detector, moments_in};
 use crate::error::{Error, Result};
-use crate::nn::maps::{Activation, activation::SLOPE, batch_norm::EPSILON};
+use crate::nn::maps::{Activation, activation::SLOPE, moments::EPSILON};
 use candle_core::{Device, Tensor};
 use pupil::nets::convnet::program::{Activation as Applied, Arithmetic, Axis, Op, Program, Sampling, Shape, Window};
 pub use pupil::nets::convnet::weights::Draft;
@@ -24,7 +24,7 @@ pub fn draft(student: &Detector, weights: Option<&BTreeMap<String, Tensor>>) -> 
     let input = Shape::new(config.height, config.width, 3);
     let mut build = Write { student, weights, ops: Vec::new(), filters: BTreeMap::new() };
     let levels = network(config, &mut build, &Value { number: 0, shape: input })?;
-    let outputs = levels.iter().map(|level| level.number).collect();
+    let outputs = levels.outputs.iter().map(|level| level.number).collect();
     let program = Program::new(input, build.ops, Vec::new(), outputs)?;
     Ok(Draft { program, filters: build.filters, constants: BTreeMap::new() })
 }

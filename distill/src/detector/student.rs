@@ -2,13 +2,13 @@
 
 use super::anchors::{Anchor, anchors};
 use super::config::Config;
-use super::network::{Build, Layer, POINT, Then, network};
+use super::network::{Build, Layer, Then, network};
+use super::{composed, recorded};
 use crate::error::{Error, Result};
-use crate::nn::linear::{add_linear, linear};
-use crate::nn::maps::batch_norm::{Batch, Moments, batch_norm, norm_of_batch};
-use crate::nn::maps::{Maps, dense::dense, depthwise::depthwise, upsample::upsample};
+use crate::nn::has_fused;
+use crate::nn::maps::{Maps, moments::Moments, tape::Pool};
 use crate::student::normal;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var, backprop::GradStore};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -29,8 +29,11 @@ pub struct Detector {
     config: Config,
     variables: BTreeMap<String, Var>,
     /// By name of the convolution before the norm.
-    running: BTreeMap<String, Arc<Moments>>,
+    running: BTreeMap<String, Moments>,
     device: Device,
+    /// Memory that steps take and give back.
+    pub(super) pool: Arc<Pool>,
+    pub(super) gives_features: bool,
 }
 
 /// What a detector says of some pictures.
@@ -46,6 +49,10 @@ pub struct Outputs {
     pub classes: usize,
     /// How many bins each side has.
     pub bins: usize,
+    /// If it [gives](Detector::give_features) them, what the heads begin with: for each level `[rows, config.neck]`.
+    pub features: Vec<Tensor>,
+    /// All variables one after the other, if the pass was one operation of these.
+    pub(super) parameters: Option<Tensor>,
 }
 
 impl Detector {
@@ -55,7 +62,8 @@ impl Detector {
     /// As [`Config::check`].
     pub fn new(config: Config, seed: u64, device: &Device) -> Result<Self> {
         config.check()?;
-        let student = Self { config, variables: BTreeMap::new(), running: BTreeMap::new(), device: device.clone() };
+        let (variables, running, pool) = (BTreeMap::new(), BTreeMap::new(), Arc::default());
+        let student = Self { config, variables, running, device: device.clone(), pool, gives_features: false };
         let config = student.config.clone();
         let mut build = Init { student, random: ChaCha8Rng::seed_from_u64(seed) };
         network(&config, &mut build, &3)?;
@@ -99,7 +107,7 @@ impl Detector {
         let running = self.running.keys().map(|name| {
             let [mean, variance] = moments_in(all, name, self.running[name].mean.len())?
                 .ok_or_else(|| Error::input(format!("there are no statistics of the norm after `{name}`")))?;
-            Ok((name.clone(), Arc::new(Moments { mean, variance, rows: 0 })))
+            Ok((name.clone(), Moments { mean, variance, rows: 0 }))
         });
         self.running = running.collect::<Result<_>>()?;
         Ok(())
@@ -117,10 +125,8 @@ impl Detector {
     /// `Input` for pictures of another size than this, or one that is no multiple of 32.
     pub fn train(&mut self, pictures: &Tensor, size: [usize; 2]) -> Result<Outputs> {
         let (outputs, seen) = self.pass(pictures, size, true)?;
-        let (names, batches): (Vec<String>, Vec<Batch>) = seen.into_iter().unzip();
-        for (name, batch) in names.into_iter().zip(Batch::moments(batches)?) {
-            let running = Arc::make_mut(self.running.get_mut(&name).expect("a norm of this network"));
-            running.follow(&batch, MOMENTUM);
+        for (name, batch) in seen {
+            self.running.get_mut(&name).expect("a norm of this network").follow(&batch, MOMENTUM);
         }
         Ok(outputs)
     }
@@ -143,16 +149,37 @@ impl Detector {
                 format!("pictures of {rows} pixels in {colours} colours, expected some of {width}x{height} in 3");
             return Err(Error::input(message));
         }
-        let mut forward = Forward { student: self, training, seen: Vec::new() };
-        let levels = network(&self.config, &mut forward, &(pictures.clone(), Maps { n, height, width }))?;
+        let maps = Maps { n, height, width };
         let Config { classes, bins, .. } = self.config;
-        let mut by_picture = Vec::new();
-        for (level, maps) in levels {
-            by_picture.push(level.reshape((n, maps.height * maps.width, classes + 4 * bins))?);
-        }
         let anchors = Arc::new(anchors(size, self.config.strides(), self.config.centre));
-        let rows = Tensor::cat(&by_picture, 1)?.reshape((n * anchors.len(), classes + 4 * bins))?;
-        Ok((Outputs { rows, pictures: n, anchors, classes, bins }, forward.seen))
+        let pass = if has_fused(&self.device) { recorded::pass } else { composed::pass };
+        let Pass { rows, features, seen, parameters } = pass(self, pictures, maps, training)?;
+        Ok((Outputs { rows, pictures: n, anchors, classes, bins, features, parameters }, seen))
+    }
+
+    /// From now on its outputs have features, too, which cost some time.
+    pub fn give_features(&mut self) {
+        self.gives_features = true;
+    }
+
+    /// The gradient of a loss of `outputs` by each variable that it depends on, out of `all` that its backward pass gave.
+    ///
+    /// # Errors
+    /// What candle says.
+    pub fn gradients(&self, outputs: &Outputs, all: &GradStore) -> Result<BTreeMap<String, Tensor>> {
+        let mut gradients = BTreeMap::new();
+        let flat = outputs.parameters.as_ref().and_then(|parameters| all.get(parameters));
+        let mut start = 0;
+        for (name, variable) in &self.variables {
+            let count = variable.elem_count();
+            let gradient = match flat {
+                Some(flat) => Some(flat.narrow(0, start, count)?.reshape(variable.shape())?),
+                None => all.get(variable).cloned(),
+            };
+            gradients.extend(gradient.map(|gradient| (name.clone(), gradient)));
+            start += count;
+        }
+        Ok(gradients)
     }
 }
 
@@ -173,8 +200,20 @@ pub(super) fn moments_in(all: &BTreeMap<String, Tensor>, name: &str, channels: u
     Ok(Some(found))
 }
 
-/// What norms saw of a batch, by the name of the convolution before them.
-type Seen = Vec<(String, Batch)>;
+/// The moments of a batch, by the name of the convolution before the norm.
+pub(super) type Seen = Vec<(String, Moments)>;
+
+/// What came of a pass.
+pub(super) struct Pass {
+    /// Those of [`Outputs`].
+    pub(super) rows: Tensor,
+    /// Those of [`Outputs`].
+    pub(super) features: Vec<Tensor>,
+    /// What norms saw that go by the batch.
+    pub(super) seen: Seen,
+    /// Those of [`Outputs`].
+    pub(super) parameters: Option<Tensor>,
+}
 
 /// Makes variables; maps are their channels.
 struct Init {
@@ -215,7 +254,7 @@ impl Build for Init {
             Then::Norm(_) => {
                 self.variable(format!("{name}.norm.weight"), &[outputs], |_, _| 1.0)?;
                 self.variable(format!("{name}.norm.bias"), &[outputs], |_, _| 0.0)?;
-                self.student.running.insert(name, Arc::new(Moments::standard(outputs)));
+                self.student.running.insert(name, Moments::standard(outputs));
             }
             Then::Bias => {
                 let (classes, prior) = (self.student.config.classes, (PRIOR / (1.0 - PRIOR)).ln());
@@ -231,77 +270,5 @@ impl Build for Init {
 
     fn upsample(&mut self, x: &usize) -> Result<usize> {
         Ok(*x)
-    }
-}
-
-/// Computes.
-struct Forward<'a> {
-    student: &'a Detector,
-    /// Whether norms go by the batch.
-    training: bool,
-    seen: Seen,
-}
-
-impl Forward<'_> {
-    fn variable(&self, name: &str, part: &str) -> &Tensor {
-        self.student.variables[&format!("{name}.{part}")].as_tensor()
-    }
-
-    fn convolve(&self, xs: &[&(Tensor, Maps)], layer: &Layer) -> Result<Tensor> {
-        let weight = self.variable(&layer.name, "weight");
-        let (first, maps) = xs[0];
-        if layer.depthwise {
-            return Ok(depthwise(first, weight, *maps, layer.window)?);
-        }
-        if layer.window != POINT {
-            return Ok(dense(first, weight, *maps, layer.window)?);
-        }
-        if let [(x, _)] = xs {
-            return Ok(linear(x, weight)?);
-        }
-        // A product for each part of the weights, instead of one of maps that would have to be copied side by side.
-        let mut sum: Option<Tensor> = None;
-        let mut start = 0;
-        for (x, _) in xs {
-            let inputs = x.dim(1)?;
-            let part = weight.narrow(1, start, inputs)?.contiguous()?;
-            sum = Some(match sum {
-                None => linear(x, &part)?,
-                Some(sum) => add_linear(&sum, x, &part)?,
-            });
-            start += inputs;
-        }
-        sum.ok_or_else(|| Error::input("a convolution of no maps"))
-    }
-}
-
-impl Build for Forward<'_> {
-    type Map = (Tensor, Maps);
-
-    fn conv(&mut self, xs: &[&Self::Map], layer: Layer) -> Result<Self::Map> {
-        let x = self.convolve(xs, &layer)?;
-        let (name, maps) = (&layer.name, xs[0].1.through(layer.window));
-        let activation = match layer.then {
-            Then::Bias => return Ok((x.broadcast_add(self.variable(name, "bias"))?, maps)),
-            Then::Norm(activation) => activation,
-        };
-        let (weight, bias) = (self.variable(name, "norm.weight"), self.variable(name, "norm.bias"));
-        let x = match self.training {
-            true => {
-                let (x, batch) = norm_of_batch(&x, weight, bias, activation)?;
-                self.seen.push((layer.name, batch));
-                x
-            }
-            false => batch_norm(&x, weight, bias, &self.student.running[name], activation)?,
-        };
-        Ok((x, maps))
-    }
-
-    fn add(&mut self, x: &Self::Map, y: &Self::Map) -> Result<Self::Map> {
-        Ok(((&x.0 + &y.0)?, x.1))
-    }
-
-    fn upsample(&mut self, x: &Self::Map) -> Result<Self::Map> {
-        Ok((upsample(&x.0, x.1)?, x.1.doubled()))
     }
 }

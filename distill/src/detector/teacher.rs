@@ -2,12 +2,13 @@
 //!
 //! It is shown what the student is shown. If it sees the same cells, it says of each which classes and which box it sees
 //! there, and the student can learn its bins if both have as many and count from the same points. If not, what it finds is
-//! given to cells as labels would be, with its scores.
+//! given to cells as labels would be, with its scores. A teacher of the same cells can also give its features of them.
 
 use super::assign::{Target, assign};
 use super::{Config, Outputs, Soft, SoftBoxes};
 use crate::data::detect::Truth;
 use crate::error::{Error, Result};
+use candle_core::Tensor;
 use pupil::detect::Cells;
 use pupil::{DetectOptions, Detection, Picture};
 use std::collections::BTreeMap;
@@ -24,6 +25,15 @@ pub struct Teacher {
     /// For each class of the student, the teacher's.
     classes: Vec<Option<usize>>,
     route: Route,
+}
+
+/// What a teacher says of some pictures.
+#[derive(Debug, Clone)]
+pub struct Lesson {
+    /// Of each cell.
+    pub soft: Soft,
+    /// Its features, for each level `[rows, channels]`, if it gives them.
+    pub features: Vec<Tensor>,
 }
 
 /// What a student learns from its teacher.
@@ -50,17 +60,18 @@ impl Route {
 
 impl Teacher {
     /// Opens a teacher of a student of `config` that calls its classes by `names`. `map` says what the teacher calls them,
-    /// where the names differ. Objects must have scores above `floor`.
+    /// where the names differ. Objects must have scores above `floor`. With `features`, it gives these as well.
     ///
     /// # Errors
-    /// Those of [`pupil::Detector::open`]; `Input` for a map that names unknown classes, or if the teacher knows none of the
-    /// student's classes.
+    /// Those of [`pupil::Detector::open`] and [`pupil::Detector::with_features`]; `Input` for a map that names unknown classes,
+    /// if the teacher knows none of the student's classes, or if it is to give features of other cells than the student's.
     pub fn open(
         path: &Path,
         config: &Config,
         names: &[String],
         map: &BTreeMap<String, String>,
         floor: f32,
+        features: bool,
         threads: usize,
     ) -> Result<Self> {
         let mut detector = pupil::Detector::open_with_threads(path, threads)?;
@@ -96,12 +107,26 @@ impl Teacher {
         let wanted: Vec<usize> = classes.iter().flatten().copied().collect();
         detector.configure(&DetectOptions { confidence: Some(floor), iou: None, max: Some(MAX), classes: wanted })?;
         let route = route(&detector, config);
+        if features && route == Route::Objects {
+            let path = path.display();
+            return Err(Error::input(format!(
+                "{path} sees other cells than the student, expected loss.kd_features of 0"
+            )));
+        }
+        if features {
+            detector = detector.with_features()?;
+        }
         Ok(Self { detector, classes, route })
     }
 
     /// What the student learns.
     pub fn route(&self) -> Route {
         self.route
+    }
+
+    /// Channels of its features on each level; none, if it gives no features.
+    pub fn feature_channels(&self) -> Vec<usize> {
+        self.detector.feature_channels()
     }
 
     /// The student's classes that the teacher does not know, by number.
@@ -113,16 +138,16 @@ impl Teacher {
     ///
     /// # Errors
     /// What the runtime refuses; `Input` for pictures of another size than the teacher was opened for.
-    pub fn look(&mut self, pictures: &[Picture], outputs: &Outputs) -> Result<Soft> {
+    pub fn look(&mut self, pictures: &[Picture], outputs: &Outputs) -> Result<Lesson> {
         match self.route {
-            Route::Objects => self.objects(pictures, outputs),
+            Route::Objects => Ok(Lesson { soft: self.objects(pictures, outputs)?, features: Vec::new() }),
             route => self.cells(pictures, outputs, route),
         }
     }
 
-    fn cells(&mut self, pictures: &[Picture], outputs: &Outputs, route: Route) -> Result<Soft> {
+    fn cells(&mut self, pictures: &[Picture], outputs: &Outputs, route: Route) -> Result<Lesson> {
         let theirs = self.detector.spec().classes.len();
-        let (mut classes, mut bins, mut rects) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut classes, mut bins, mut rects, mut features) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for picture in pictures {
             let seen = self.detector.look(picture)?;
             if seen.boxes.len() != outputs.anchors.len() {
@@ -136,9 +161,15 @@ impl Teacher {
                 Route::Bins => bins.extend(seen.bins),
                 _ => rects.extend(seen.boxes),
             }
+            features.resize(seen.features.len(), Vec::new());
+            features.iter_mut().zip(seen.features).for_each(|(all, more)| all.extend(more));
         }
         let boxes = if route == Route::Bins { SoftBoxes::Bins(bins) } else { SoftBoxes::Rects(rects) };
-        Ok(Soft { classes, boxes })
+        // Levels of the teacher are in the order of the student's.
+        let cells = outputs.anchors.chunk_by(|a, b| a.stride == b.stride).map(|level| level.len() * pictures.len());
+        let features = features.into_iter().zip(cells);
+        let features = features.map(|(level, rows)| Ok(Tensor::from_vec(level, (rows, ()), outputs.rows.device())?));
+        Ok(Lesson { soft: Soft { classes, boxes }, features: features.collect::<Result<_>>()? })
     }
 
     fn objects(&mut self, pictures: &[Picture], outputs: &Outputs) -> Result<Soft> {
@@ -203,7 +234,8 @@ mod tests {
     use super::super::tests::small;
     use super::super::{Detector, Objective, loss::loss};
     use super::*;
-    use candle_core::{Device, Tensor};
+    use crate::nn::check::{close, list};
+    use candle_core::Device;
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| name.to_string()).collect()
@@ -237,7 +269,8 @@ mod tests {
 
     /// What the student of a seed says of pictures.
     fn outputs(config: &Config, seed: u64, pictures: &[Picture]) -> Outputs {
-        let student = Detector::new(config.clone(), seed, &Device::Cpu).unwrap();
+        let mut student = Detector::new(config.clone(), seed, &Device::Cpu).unwrap();
+        student.give_features();
         let size = [config.width, config.height];
         let mut pixels = vec![0.0; pictures.len() * size[0] * size[1] * 3];
         let places = pixels.chunks_exact_mut(size[0] * size[1] * 3);
@@ -254,14 +287,18 @@ mod tests {
             let path = file(name, &config);
             let pictures = pictures([config.width, config.height]);
             let ours = names(&["Cat", "Dog", "cow"]);
-            let mut teacher = Teacher::open(&path, &config, &ours, &BTreeMap::new(), 0.1, 1).unwrap();
+            let mut teacher = Teacher::open(&path, &config, &ours, &BTreeMap::new(), 0.1, true, 1).unwrap();
             assert_eq!((teacher.route(), teacher.strangers().count()), (Route::Bins, 0));
             let outputs = outputs(&config, 3, &pictures);
-            let soft = teacher.look(&pictures, &outputs).unwrap();
+            let Lesson { soft, features } = teacher.look(&pictures, &outputs).unwrap();
             let targets = vec![Target::Ignored; 2 * outputs.anchors.len()];
             let objective = Objective { floor: 0.0, ..Objective::default() };
             let (_, lost) = loss(&outputs, &targets, Some(&soft), &objective).unwrap();
             assert!(lost.kd_classes.abs() < 1e-4 && lost.kd_boxes.abs() < 1e-3, "{lost:?}");
+            assert_eq!(teacher.feature_channels(), vec![config.neck; config.levels]);
+            for (ours, theirs) in outputs.features.iter().zip(&features).take(3) {
+                close("features", &list(theirs), &list(ours), 1e-4);
+            }
             std::fs::remove_file(&path).unwrap();
         }
     }
@@ -273,13 +310,13 @@ mod tests {
         let pictures = pictures([config.width, config.height]);
         let map = BTreeMap::from([("kitten".to_string(), "cat".to_string())]);
         let ours = names(&["kitten", "horse"]);
-        let open = |config: &Config| Teacher::open(&path, config, &ours, &map, 0.001, 1).unwrap();
+        let open = |config: &Config| Teacher::open(&path, config, &ours, &map, 0.001, false, 1).unwrap();
 
         let other = Config { classes: 2, bins: 6, ..config.clone() };
         let mut teacher = open(&other);
         assert_eq!((teacher.route(), teacher.strangers().collect::<Vec<_>>()), (Route::Boxes, vec![1]));
         let seen = outputs(&other, 9, &pictures);
-        let soft = teacher.look(&pictures, &seen).unwrap();
+        let soft = teacher.look(&pictures, &seen).unwrap().soft;
         assert!(soft.classes.chunks(2).all(|row| row[0].is_finite() && row[1].is_nan()));
         assert!(matches!(&soft.boxes, SoftBoxes::Rects(rects) if rects.len() == 2 * seen.anchors.len()));
         // Where nobody knows, nobody loses: the gradient of strangers is 0.
@@ -291,10 +328,12 @@ mod tests {
         assert_eq!(open(&other).route(), Route::Bins);
         let other = Config { classes: 2, width: 64, height: 64, levels: 4, ..config.clone() };
         let mut teacher = open(&other);
-        assert_eq!(teacher.route(), Route::Objects);
+        assert_eq!((teacher.route(), teacher.feature_channels().len()), (Route::Objects, 0));
+        let refused = Teacher::open(&path, &other, &ours, &map, 0.001, true, 1).err().unwrap().to_string();
+        assert!(refused.ends_with("sees other cells than the student, expected loss.kd_features of 0"), "{refused}");
         let shown: Vec<Picture> = self::pictures([64, 64]);
         let seen = outputs(&other, 9, &shown);
-        let soft = teacher.look(&shown, &seen).unwrap();
+        let soft = teacher.look(&shown, &seen).unwrap().soft;
         let objects = soft.classes.chunks(2).filter(|row| row[0] > NEVER).count();
         assert!(objects > 0 && soft.classes.len() == 2 * 2 * seen.anchors.len());
         std::fs::remove_file(&path).unwrap();
@@ -306,7 +345,7 @@ mod tests {
         let path = file("unknown", &config);
         let refused = |ours: &[&str], map: &[(&str, &str)]| {
             let map = map.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
-            Teacher::open(&path, &config, &names(ours), &map, 0.1, 1).err().unwrap().to_string()
+            Teacher::open(&path, &config, &names(ours), &map, 0.1, false, 1).err().unwrap().to_string()
         };
         assert!(refused(&["horse"], &[]).contains("knows none of the classes horse"));
         assert!(

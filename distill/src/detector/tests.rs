@@ -4,6 +4,7 @@ use super::program::draft;
 use super::*;
 use crate::data::detect::Truth;
 use crate::nn::check::{close, list, weighted};
+use crate::nn::maps::Activation;
 use candle_core::{Device, Tensor, Var};
 use pupil::bytes::Bytes;
 use pupil::gguf::{Gguf, Writer};
@@ -51,7 +52,6 @@ fn sizes_span_what_devices_want() {
 /// Weights and moments as they might be after a training, with four levels or three, and each activation.
 #[test]
 fn files_compute_what_the_student_does() {
-    use crate::nn::maps::Activation;
     for (activation, levels) in
         [(Activation::HardSwish, 3), (Activation::Relu, 4), (Activation::LeakyRelu, 3), (Activation::Silu, 4)]
     {
@@ -123,15 +123,19 @@ fn pictures_of_other_sizes_are_refused() {
 /// Every gradient of a whole step against central differences, for some numbers of each variable.
 #[test]
 fn gradients_of_the_whole_network() {
-    let config = Config { activation: crate::nn::maps::Activation::Silu, ..small() };
+    let config = Config { activation: Activation::Silu, ..small() };
     let mut student = Detector::new(config, 3, &Device::Cpu).unwrap();
     let pictures = pictures(3, [64, 32]);
     set(&student, "out.weight", 0.5);
-    let value = |student: &mut Detector| weighted(&student.train(&pictures, [64, 32]).unwrap().rows);
-    let gradients = value(&mut student).backward().unwrap();
+    let value = |student: &mut Detector| {
+        let outputs = student.train(&pictures, [64, 32]).unwrap();
+        (weighted(&outputs.rows), outputs)
+    };
+    let (loss, outputs) = value(&mut student);
+    let gradients = student.gradients(&outputs, &loss.backward().unwrap()).unwrap();
     let variables: Vec<(String, Var)> = student.variables().iter().map(|(n, v)| (n.clone(), v.clone())).collect();
     for (name, variable) in variables {
-        let gradient = list(gradients.get(&variable).unwrap_or_else(|| panic!("{name}")));
+        let gradient = list(&gradients[&name]);
         let size = gradient.iter().fold(0.0_f64, |max, g| max.max(g.abs()));
         assert!(size > 0.0, "{name}");
         let numbers: Vec<f32> = variable.flatten_all().unwrap().to_vec1().unwrap();
@@ -140,7 +144,7 @@ fn gradients_of_the_whole_network() {
                 let mut moved = numbers.clone();
                 moved[place] += step;
                 variable.set(&Tensor::from_vec(moved, variable.shape(), &Device::Cpu).unwrap()).unwrap();
-                f64::from(value(&mut student).to_scalar::<f32>().unwrap())
+                f64::from(value(&mut student).0.to_scalar::<f32>().unwrap())
             };
             let difference = (at(2e-3) - at(-2e-3)) / 4e-3;
             at(0.0);
@@ -148,6 +152,45 @@ fn gradients_of_the_whole_network() {
             assert!((difference - found).abs() < 2e-2 * size.max(0.2), "{name} at {place}: {found}, {difference}");
         }
     }
+}
+
+/// Rows, gradients and running moments of a step.
+fn step(config: &Config) -> Vec<(String, Vec<f64>)> {
+    let mut student = Detector::new(config.clone(), 3, &Device::Cpu).unwrap();
+    student.give_features();
+    set(&student, "out.weight", 0.5);
+    let outputs = student.train(&pictures(3, [64, 32]), [64, 32]).unwrap();
+    assert_eq!(outputs.features.len(), config.levels);
+    let loss = outputs.features.iter().fold(weighted(&outputs.rows), |sum, level| (sum + weighted(level)).unwrap());
+    let gradients = student.gradients(&outputs, &loss.backward().unwrap()).unwrap();
+    assert_eq!(gradients.len(), student.variables().len());
+    let named =
+        gradients.iter().chain(student.statistics().unwrap().iter()).map(|(n, t)| (n.clone(), list(t))).collect();
+    let levels = outputs.features.iter().map(|level| ("features".to_string(), list(level))).collect();
+    [vec![("rows".to_string(), list(&outputs.rows))], levels, named].concat()
+}
+
+#[test]
+fn devices_agree() {
+    for activation in [Activation::HardSwish, Activation::Silu] {
+        let config = Config { activation, levels: 4, ..small() };
+        let (here, there) = (step(&config), crate::nn::only_composed(|| step(&config)));
+        assert_eq!(here.len(), there.len());
+        for ((name, here), (_, there)) in here.iter().zip(&there) {
+            let size = there.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
+            close(name, here, there, 2e-4 * size.max(1.0));
+        }
+    }
+}
+
+#[test]
+fn threads_change_nothing() {
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| step(&small()))
+    };
+    let one = on(1);
+    assert!([2, 3, 7].into_iter().all(|threads| on(threads) == one));
 }
 
 /// Outputs of random numbers over a picture of 32 x 32, with two classes and four bins.
@@ -158,7 +201,7 @@ fn outputs(pictures: usize, spread: f32) -> (Var, Outputs) {
     let numbers: Vec<f32> = (0..rows * width).map(|_| random.random_range(-spread..spread)).collect();
     let variable = Var::from_vec(numbers, (rows, width), &Device::Cpu).unwrap();
     let rows = variable.as_tensor().clone();
-    (variable, Outputs { rows, pictures, anchors, classes: 2, bins: 4 })
+    (variable, Outputs { rows, pictures, anchors, classes: 2, bins: 4, features: vec![], parameters: None })
 }
 
 #[test]
@@ -242,7 +285,7 @@ fn gradients_of_the_loss() {
         let soft = boxes.map(|boxes| Soft { classes: classes.clone(), boxes });
         let run = |outputs: &Outputs| loss(outputs, &targets, soft.as_ref(), &objective).unwrap();
         let (total, lost) = run(&outputs);
-        let parts = lost.classes + 2.0 * lost.boxes + 0.25 * lost.bins + lost.kd_classes + 0.5 * lost.kd_boxes;
+        let parts = lost.classes + 2.0 * lost.boxes + 0.25 * lost.bins + 8.0 * lost.kd_classes + 0.5 * lost.kd_boxes;
         close("total", &list(&total), &[parts], 1e-5);
         assert!(lost.objects > 0 && lost.boxes > 0.0 && lost.bins > 0.0);
         let gradient = list(total.backward().unwrap().get(&variable).unwrap());
@@ -253,7 +296,7 @@ fn gradients_of_the_loss() {
                 moved[place] += step;
                 let rows = Tensor::from_vec(moved, outputs.rows.shape(), &Device::Cpu).unwrap();
                 let (_, lost) = run(&Outputs { rows, ..outputs.clone() });
-                lost.classes + 2.0 * lost.boxes + 0.25 * lost.bins + lost.kd_classes + 0.5 * lost.kd_boxes
+                lost.classes + 2.0 * lost.boxes + 0.25 * lost.bins + 8.0 * lost.kd_classes + 0.5 * lost.kd_boxes
             };
             let difference = (at(1e-3) - at(-1e-3)) / 2e-3;
             assert!((difference - gradient[place]).abs() < 5e-4, "{place}: {}, {difference}", gradient[place]);

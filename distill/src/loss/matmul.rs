@@ -26,8 +26,17 @@ impl<'a> Matrix<'a> {
 }
 
 /// `out = scale · a · b`, or `out += …`; rows of `out` are `stride` apart.
-#[allow(unsafe_code)]
 pub fn multiply(out: &mut [f32], stride: usize, add: bool, scale: f32, a: Matrix<'_>, b: Matrix<'_>) {
+    product(out, stride, add, scale, a, b, Parallelism::Rayon(rayon::current_num_threads()));
+}
+
+/// `out = a · b`, or `out += …`, on this thread alone: for those who are one of many already.
+pub fn multiply_alone(out: &mut [f32], stride: usize, add: bool, a: Matrix<'_>, b: Matrix<'_>) {
+    product(out, stride, add, 1.0, a, b, Parallelism::None);
+}
+
+#[allow(unsafe_code)]
+fn product(out: &mut [f32], stride: usize, add: bool, scale: f32, a: Matrix<'_>, b: Matrix<'_>, threads: Parallelism) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert_eq!(k, b.rows);
     assert!(n <= stride && (m == 0 || (m - 1) * stride + n <= out.len()));
@@ -53,7 +62,7 @@ pub fn multiply(out: &mut [f32], stride: usize, add: bool, scale: f32, a: Matrix
             false,
             false,
             false,
-            Parallelism::Rayon(rayon::current_num_threads()),
+            threads,
         );
     }
 }

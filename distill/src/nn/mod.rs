@@ -72,7 +72,7 @@ fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 /// Calls `f` with the numbers of tensors of f32 on the CPU.
-fn with_numbers<const N: usize, T>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) -> T) -> Result<T> {
+pub(crate) fn with_numbers<const N: usize, T>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) -> T) -> Result<T> {
     let mut contiguous = Vec::with_capacity(N);
     for tensor in tensors {
         contiguous.push(tensor.contiguous()?);

@@ -55,17 +55,18 @@ impl Form for Fused {
         if pairs.len() != self.0.len() {
             return Err(Error::input(format!("{} variables, expected the optimiser's {}", pairs.len(), self.0.len())));
         }
-        let mut norm = 0.0;
-        for (_, gradient) in pairs {
-            norm += square_sum(gradient)?;
-        }
-        let norm = norm.sqrt();
+        // All of it on a thread of the pool: to hand over each variable would take two switches between threads.
+        let norm =
+            rayon::scope(|_| pairs.iter().map(|(_, gradient)| square_sum(gradient)).sum::<Result<f64>>())?.sqrt();
         let factors = factors(norm)?;
-        for (moments, (variable, gradient)) in self.0.values_mut().zip(pairs) {
-            let factors = moments.numbers(factors);
-            let update = Update { moments: Mutex::new(moments), factors };
-            variable.inplace_op2(&gradient.contiguous()?, &update)?;
-        }
+        rayon::scope(|_| {
+            for (moments, (variable, gradient)) in self.0.values_mut().zip(pairs) {
+                let factors = moments.numbers(factors);
+                let update = Update { moments: Mutex::new(moments), factors };
+                variable.inplace_op2(&gradient.contiguous()?, &update)?;
+            }
+            Ok::<_, Error>(())
+        })?;
         Ok(norm)
     }
 

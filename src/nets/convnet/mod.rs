@@ -9,6 +9,7 @@
 //! | `layer`, `maps` | convolutions, and everything else |
 //! | [`mod@reference`] | what each operation means: the oracle |
 
+mod features;
 mod layer;
 mod maps;
 mod plan;

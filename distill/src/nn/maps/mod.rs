@@ -2,23 +2,19 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`depthwise`] | a filter for each channel |
-//! | [`dense`] | filters over all channels; those of one pixel are [products](super::linear) |
-//! | [`batch_norm`] | norms by the statistics of a batch or by those of many, with what is applied to the result |
+//! | [`tape`] | whole networks, for the CPU |
+//! | [`composed`] | each operation out of candle's, for other devices |
 //! | [`activation`] | activations |
-//! | [`mod@upsample`] | twice the height and width |
-//! | `composed.rs` | windows out of candle's operations, for other devices |
+//! | [`moments`] | means and variances, by which batch norms go |
 //!
 //! A batch of n maps is a matrix `[n · height · width, channels]` with a row for each pixel, map by map and row by row: the
 //! order in which the runtime keeps its maps. A convolution of single pixels is then a product with a matrix, and all other
 //! operations run over channels that lie side by side.
 
 pub mod activation;
-pub mod batch_norm;
-mod composed;
-pub mod dense;
-pub mod depthwise;
-pub mod upsample;
+pub mod composed;
+pub mod moments;
+pub mod tape;
 
 pub use activation::Activation;
 
@@ -53,11 +49,6 @@ impl Maps {
     /// Twice the height and width.
     pub fn doubled(self) -> Self {
         Self { n: self.n, height: 2 * self.height, width: 2 * self.width }
-    }
-
-    /// The row of the pixel at (0, y) of all maps' rows of pixels, counted over all maps.
-    fn start(self, y: usize) -> usize {
-        y * self.width
     }
 
     /// The channels of a matrix of these maps.
@@ -114,15 +105,6 @@ impl Window {
         }
         all
     }
-
-    /// The positions, out of `to`, at which the window's place `tap` lies within a side of `from` pixels.
-    fn inside(self, from: usize, to: usize, tap: usize) -> std::ops::Range<usize> {
-        let pad = self.kernel / 2;
-        let first = pad.saturating_sub(tap).div_ceil(self.stride);
-        // The last has position · stride + tap − pad ≤ from − 1.
-        let end = (from + pad).saturating_sub(tap).div_ceil(self.stride).min(to);
-        first.min(end)..end
-    }
 }
 
 /// A pixel or position along a side, and a place in the window.
@@ -146,14 +128,10 @@ mod tests {
                     // The usual formula.
                     assert_eq!(to, (from + 2 * (kernel / 2) - kernel) / stride + 1);
                     let (covered, covering) = (window.covered(from, to), window.covering(from, to));
-                    for tap in 0..kernel {
-                        let inside = window.inside(from, to, tap);
-                        for (position, covered) in covered.iter().enumerate() {
-                            let has = covered.iter().find(|t| t.tap == tap);
-                            assert_eq!(has.is_some(), inside.contains(&position), "{window:?} {from} {tap} {position}");
-                            if let Some(Tap { at, .. }) = has {
-                                assert!(covering[*at].contains(&Tap { at: position, tap }));
-                            }
+                    for (position, covered) in covered.iter().enumerate() {
+                        for &Tap { at, tap } in covered {
+                            assert_eq!(at + kernel / 2, position * stride + tap, "{window:?} {from}");
+                            assert!(covering[at].contains(&Tap { at: position, tap }));
                         }
                     }
                     let count = |all: &[Vec<Tap>]| all.iter().map(Vec::len).sum::<usize>();

@@ -87,9 +87,10 @@ impl Prepared {
         say: &mut dyn FnMut(String),
     ) -> Result<Option<Teacher>> {
         let Some(named) = &recipe.teacher else { return Ok(None) };
-        let floor = recipe.loss.floor;
-        let teacher = Teacher::open(&named.file, config, &self.classes, &named.classes, floor, threads)?;
-        say(format!("teacher: {}, {}", named.file.display(), teacher.route().describe()));
+        let (floor, features) = (recipe.loss.floor, recipe.loss.kd_features > 0.0);
+        let teacher = Teacher::open(&named.file, config, &self.classes, &named.classes, floor, features, threads)?;
+        let more = if features { ", features" } else { "" };
+        say(format!("teacher: {}, {}{more}", named.file.display(), teacher.route().describe()));
         let strangers: Vec<&str> = teacher.strangers().map(|class| self.classes[class].as_str()).collect();
         if !strangers.is_empty() {
             say(format!("teacher: does not know {}", strangers.join(", ")));

@@ -4,9 +4,10 @@ use super::{exam::Exam, prepare::Prepared, sheet};
 use crate::{
     data::detect::{Item, Truth, batches::Loader, queue::Queue},
     detector::{
-        Detector, Lost, Teacher,
+        Detector, Lesson, Lost, Teacher,
         assign::assign,
         export::{Export, geometry},
+        features::{features, projectors},
         loss::loss,
     },
     error::{Error, Result},
@@ -23,7 +24,7 @@ use crate::{
         weights::{check_all_reached, named, set},
     },
 };
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -52,8 +53,12 @@ pub struct Trainer<'r> {
     pub(super) student: Detector,
     pub(super) threads: usize,
     teacher: Option<Teacher>,
+    /// What the student's features go through on their way to the teacher's.
+    projectors: BTreeMap<String, Var>,
     /// The part of the training, 0 to 1, in which it teaches.
     taught_until: f64,
+    /// All variables, the student's and the projectors.
+    learnt: BTreeMap<String, Var>,
     optimizer: AdamW,
     /// Running means of the running moments, as the optimiser keeps them of the weights.
     statistics: BTreeMap<String, Tensor>,
@@ -76,10 +81,17 @@ impl<'r> Trainer<'r> {
         recipe: &'r Recipe,
         options: &Options,
         data: &'r Prepared,
-        student: Detector,
+        mut student: Detector,
         teacher: Option<Teacher>,
     ) -> Result<Self> {
         let train = &recipe.train;
+        let theirs = teacher.as_ref().map(Teacher::feature_channels).unwrap_or_default();
+        if !theirs.is_empty() {
+            student.give_features();
+        }
+        let projectors = projectors(&theirs, student.config().neck, train.seed, student.device())?;
+        let learnt =
+            student.variables().iter().chain(&projectors).map(|(name, var)| (name.clone(), var.clone())).collect();
         let size = recipe.student.size;
         let loader = Loader::new(data.album.clone(), geometry(size), train.batch, recipe.data.repeat, train.seed);
         let epoch = loader.epoch();
@@ -96,7 +108,7 @@ impl<'r> Trainer<'r> {
         };
         let mut trainer = Self {
             schedule: Schedule::new(vec![part], train.floor),
-            optimizer: optimizer(recipe, &student)?,
+            optimizer: optimizer(recipe, &learnt)?,
             statistics: student.statistics()?,
             queue: Queue::new(train.workers, step, steps, make)?,
             folder: options.folder.clone(),
@@ -110,6 +122,8 @@ impl<'r> Trainer<'r> {
             data,
             student,
             teacher,
+            projectors,
+            learnt,
             taught_until,
         };
         if let Some((tensors, state)) = earlier {
@@ -149,7 +163,7 @@ impl<'r> Trainer<'r> {
             tensors.iter().filter_map(named).collect()
         };
         self.optimizer.restore(tensors, state.step)?;
-        set(self.student.variables(), tensors, "student.")?;
+        set(&self.learnt, tensors, "student.")?;
         self.student.set_statistics(&behind("running."))?;
         self.statistics = behind("mean_running.");
         self.state = state;
@@ -230,24 +244,33 @@ impl Course for Trainer<'_> {
         let outputs = self.student.train(&pixels, size)?;
         let truths: Vec<Option<&[Truth]>> = batch.truths.iter().map(Option::as_deref).collect();
         let targets = assign(&outputs, &truths)?;
-        let soft = match &mut self.teacher {
+        let lesson = match &mut self.teacher {
             Some(teacher) if moment.done() < self.taught_until => Some(teacher.look(&batch.pictures, &outputs)?),
             _ => None,
         };
-        let (loss, lost) = loss(&outputs, &targets, soft.as_ref(), &self.recipe.loss)?;
+        let (mut loss, mut lost) =
+            loss(&outputs, &targets, lesson.as_ref().map(|lesson| &lesson.soft), &self.recipe.loss)?;
+        if let Some(Lesson { features: theirs, .. }) = lesson.filter(|lesson| !lesson.features.is_empty()) {
+            let more = features(&outputs.features, self.projectors.values(), &theirs)?;
+            lost.kd_features = more.to_scalar::<f32>()?.into();
+            loss = (loss + (more * self.recipe.loss.kd_features)?)?;
+        }
         let value = f64::from(loss.to_scalar::<f32>()?);
         if !value.is_finite() {
             return Err(Error::input(format!("the loss is {value} at step {number}, expected a number")));
         }
         let all = loss.backward()?;
-        let gradient = |(name, variable): (&String, _)| Some((name.clone(), all.get(variable)?.clone()));
-        let gradients = self.student.variables().iter().filter_map(|(name, var)| gradient((name, var.as_tensor())));
-        let gradients: BTreeMap<String, Tensor> = gradients.collect();
+        let mut gradients = self.student.gradients(&outputs, &all)?;
+        for (name, projector) in &self.projectors {
+            // There is none where the teacher does not teach any more.
+            let gradient = all.get(projector).cloned();
+            gradients.insert(name.clone(), gradient.map_or_else(|| projector.zeros_like(), Ok)?);
+        }
         if self.state.step == 0 {
-            check_all_reached(self.student.variables(), &gradients)?;
+            check_all_reached(&self.learnt, &gradients)?;
         }
         let ema = self.optimizer.ema();
-        let norm = self.optimizer.step(self.student.variables(), &gradients, moment.rate);
+        let norm = self.optimizer.step(&self.learnt, &gradients, moment.rate);
         let norm = norm.map_err(|error| error.at(format!("step {number}")))?;
         self.average_statistics(ema)?;
 
@@ -307,7 +330,7 @@ impl Course for Trainer<'_> {
 
     fn save(&self) -> Result<()> {
         let (mut tensors, _) = self.optimizer.state()?;
-        tensors.extend(named(self.student.variables(), "student.")?);
+        tensors.extend(named(&self.learnt, "student.")?);
         let behind = |prefix: &str, all: BTreeMap<String, Tensor>| -> BTreeMap<String, Tensor> {
             all.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
         };
@@ -336,7 +359,7 @@ fn taught_until(recipe: &Recipe, has_labels: bool) -> f64 {
     }
 }
 
-fn optimizer(recipe: &Recipe, student: &Detector) -> Result<AdamW> {
+fn optimizer(recipe: &Recipe, variables: &BTreeMap<String, Var>) -> Result<AdamW> {
     let train = &recipe.train;
     let config = optimizer::Config {
         weight_decay: train.weight_decay,
@@ -344,7 +367,7 @@ fn optimizer(recipe: &Recipe, student: &Detector) -> Result<AdamW> {
         ema: train.ema,
         ..optimizer::Config::default()
     };
-    AdamW::new(config, student.variables(), |_| 1.0)
+    AdamW::new(config, variables, |_| 1.0)
 }
 
 /// What a checkpoint is good for: the same student, pictures and losses. How long and how it is measured may change.
@@ -360,8 +383,10 @@ fn made_for(recipe: &Recipe, data: &Prepared) -> String {
 /// The parts of the loss by their names, each a mean over steps.
 fn parts(lost: &Lost, steps: u64) -> BTreeMap<String, f64> {
     let mean = |sum: f64| sum / steps.max(1) as f64;
-    let Lost { objects, classes, boxes, bins, kd_classes, kd_boxes } = *lost;
+    let Lost { objects, classes, boxes, bins, kd_classes, kd_boxes, kd_features } = *lost;
     let all = [("classes", classes), ("boxes", boxes), ("bins", bins), ("objects", objects as f64)];
-    let taught = [("kd_classes", kd_classes), ("kd_boxes", kd_boxes)].into_iter().filter(|(_, sum)| *sum > 0.0);
+    let taught = [("kd_classes", kd_classes), ("kd_boxes", kd_boxes), ("kd_features", kd_features)]
+        .into_iter()
+        .filter(|(_, sum)| *sum > 0.0);
     all.into_iter().chain(taught).map(|(name, sum)| (name.to_string(), mean(sum))).collect()
 }

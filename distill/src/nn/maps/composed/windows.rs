@@ -1,10 +1,14 @@
-//! Windows over maps out of candle's operations, for devices without forms of their own: what each place in a window sees
-//! is picked by index, and so are, for the gradient, the positions that see a pixel there.
+//! Convolutions: what each place in a window sees is picked by index, and so are, for the gradient, the positions that see
+//! a pixel there.
 
-use super::super::by_hand::{of_one, of_two};
-use super::super::rows::NONE;
-use super::{Maps, Tap, Window};
-use candle_core::{DeviceLocation, Result, Tensor};
+use super::super::super::{
+    by_hand::{of_one, of_two},
+    linear::linear,
+    rows::NONE,
+};
+use super::super::{Maps, Tap, Window};
+use super::column_sums;
+use candle_core::{DeviceLocation, Result, Tensor, bail};
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 /// For each place in a window, in a map: which pixel each position sees there, and which position sees each pixel there.
@@ -21,8 +25,17 @@ thread_local! {
     static KNOWN: RefCell<Known> = RefCell::default();
 }
 
-/// The depthwise convolution of [`super::depthwise`].
-pub(super) fn depthwise(x: &Tensor, weight: &Tensor, maps: Maps, window: Window) -> Result<Tensor> {
+/// The maps `x`, `[pixels, channels]`, each channel through a filter of its own, `[kernel · kernel, channels]`:
+/// `[positions, channels]`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn depthwise(x: &Tensor, weight: &Tensor, maps: Maps, window: Window) -> Result<Tensor> {
+    window.check()?;
+    let channels = maps.channels(x)?;
+    if weight.dims2()? != (window.taps(), channels) {
+        bail!("filters of {:?}, expected {} x {channels}", weight.shape(), window.taps());
+    }
     let (ids, to) = (ids(x, maps, window)?, maps.through(window));
     let sum = move |ids: &[Tensor], x: &Tensor, from: Maps, weight: &Tensor| -> Result<Tensor> {
         let part = |(tap, ids)| pick(x, from, ids)?.broadcast_mul(&weight.narrow(0, tap, 1)?);
@@ -41,8 +54,22 @@ pub(super) fn depthwise(x: &Tensor, weight: &Tensor, maps: Maps, window: Window)
     )
 }
 
+/// The maps `x`, `[pixels, inputs]`, through filters of `[outputs, kernel · kernel · inputs]`, rows of pixels first:
+/// `[positions, outputs]`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn dense(x: &Tensor, weight: &Tensor, maps: Maps, window: Window) -> Result<Tensor> {
+    window.check()?;
+    let inputs = maps.channels(x)?;
+    if weight.dims2()?.1 != window.taps() * inputs {
+        bail!("filters of {:?}, expected rows of {} x {inputs}", weight.shape(), window.taps());
+    }
+    linear(&windows(x, maps, window)?, weight)
+}
+
 /// What windows see, `[positions, places · channels]`.
-pub(super) fn windows(x: &Tensor, maps: Maps, window: Window) -> Result<Tensor> {
+fn windows(x: &Tensor, maps: Maps, window: Window) -> Result<Tensor> {
     let (ids, to, channels) = (ids(x, maps, window)?, maps.through(window), x.dim(1)?);
     let all = ids.sees.iter().map(|ids| pick(&x.detach(), maps, ids)).collect::<Result<Vec<_>>>()?;
     of_one(
@@ -53,14 +80,6 @@ pub(super) fn windows(x: &Tensor, maps: Maps, window: Window) -> Result<Tensor> 
             ids.seen_by.iter().enumerate().map(part).reduce(|a, b| a? + b?).expect("a window has places")
         },
     )
-}
-
-/// The sum of the rows of `[rows, columns]`, as one row. In two rounds, of which the first has more sums to share among the
-/// many threads of a card than there are columns.
-pub(super) fn column_sums(x: &Tensor) -> Result<Tensor> {
-    let (rows, columns) = x.dims2()?;
-    let wide = 1 << rows.trailing_zeros().min(6);
-    x.contiguous()?.reshape((rows / wide, wide * columns))?.sum(0)?.reshape((wide, columns))?.sum_keepdim(0)
 }
 
 /// The same pixels of each of the maps, `[maps · ids, channels]`.
@@ -98,4 +117,37 @@ fn rows(window: Window, vertical: &[Vec<Tap>], horizontal: &[Vec<Tap>], width: u
         pixels.map(row).collect()
     };
     (0..window.taps()).map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::super::check::{Case, check};
+    use super::*;
+
+    #[test]
+    fn gradients() {
+        for (kernel, stride, height, width, channels) in
+            [(3, 1, 4, 5, 3), (3, 2, 5, 4, 9), (5, 1, 4, 6, 2), (5, 2, 6, 6, 2), (5, 2, 2, 1, 1), (1, 1, 2, 2, 41)]
+        {
+            let (maps, window) = (Maps { n: 2, height, width }, Window { kernel, stride });
+            let case = Case::new(&[&[maps.rows(), channels], &[window.taps(), channels]]);
+            let of_each = |t: &[Tensor]| depthwise(&t[0], &t[1], maps, window);
+            check(case, of_each, of_each);
+        }
+        for (kernel, stride, height, width) in [(3, 2, 5, 4), (3, 1, 3, 4), (5, 2, 4, 4)] {
+            let (maps, window) = (Maps { n: 2, height, width }, Window { kernel, stride });
+            let case = Case::new(&[&[maps.rows(), 3], &[4, 3 * window.taps()]]);
+            let of_all = |t: &[Tensor]| dense(&t[0], &t[1], maps, window);
+            check(case, of_all, of_all);
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let zeros = |shape: (usize, usize)| Tensor::zeros(shape, candle_core::DType::F32, &candle_core::Device::Cpu);
+        let (maps, window) = (Maps { n: 1, height: 2, width: 2 }, Window { kernel: 3, stride: 1 });
+        assert!(depthwise(&zeros((4, 3)).unwrap(), &zeros((9, 4)).unwrap(), maps, window).is_err());
+        assert!(depthwise(&zeros((5, 3)).unwrap(), &zeros((9, 3)).unwrap(), maps, window).is_err());
+        assert!(dense(&zeros((4, 3)).unwrap(), &zeros((2, 26)).unwrap(), maps, window).is_err());
+    }
 }
