@@ -124,6 +124,6 @@ mod tests {
             features(std::slice::from_ref(&x), [&projector].into_iter(), teacher).unwrap_err().to_string()
         };
         assert!(error(&[]).contains("1 levels, expected 0"));
-        assert!(error(&[x.clone()]).contains("[4, 5] numbers, expected [4, 3]"));
+        assert!(error(std::slice::from_ref(&x)).contains("[4, 5] numbers, expected [4, 3]"));
     }
 }
