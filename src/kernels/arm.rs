@@ -1,9 +1,10 @@
-//! ARM, 64-bit: base NEON, and NEON with the byte dot product.
+//! ARM, 64-bit: base NEON, NEON with the byte dot product, and with products of small matrices of bytes.
 //!
 //! Vectors of 8 numbers are pairs of registers. What stable Rust has no intrinsic for, in the oldest version that the
-//! crate builds with, is a line of assembly: half precision, the dot product, prefetching.
+//! crate builds with, is a line of assembly: half precision, the products of bytes, prefetching.
 
-use super::simd::{Blocks, Simd};
+use super::formats::Kind;
+use super::simd::{Blocks, FourRows, Matrix, Pairs, Simd};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -15,7 +16,11 @@ pub(crate) struct Neon(());
 #[derive(Clone, Copy)]
 pub(crate) struct Dotprod(());
 
-tokens!(Neon Dotprod);
+/// The same with `smmla`: phones since 2021, Graviton 3, Apple's since the M2.
+#[derive(Clone, Copy)]
+pub(crate) struct I8mm(());
+
+tokens!(Neon Dotprod I8mm);
 
 /// An intrinsic on both halves of its arguments.
 macro_rules! both {
@@ -51,7 +56,15 @@ fn dot_neon(acc: int32x4_t, weights: uint8x16_t, activations: uint8x16_t) -> int
     vpadalq_s16(acc, vpaddq_s16(low, high))
 }
 
-/// The same in one instruction.
+/// The same 16 products in an instruction less, but other ones in each sum.
+#[inline]
+#[target_feature(enable = "neon")]
+fn dot_parts_neon(acc: int32x4_t, weights: uint8x16_t, activations: uint8x16_t) -> int32x4_t {
+    let (w, a) = (vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(activations));
+    vpadalq_s16(acc, vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(a)), w, a))
+}
+
+/// The same as [`dot_neon`] in one instruction.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 #[allow(unsafe_code)]
@@ -65,6 +78,65 @@ fn dot_dotprod(acc: int32x4_t, weights: uint8x16_t, activations: uint8x16_t) -> 
     acc
 }
 
+/// The same with four of the activations for all sums.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+#[allow(unsafe_code)]
+fn dot_lane<const LANE: usize>(acc: int32x4_t, weights: uint8x16_t, activations: uint8x16_t) -> int32x4_t {
+    let mut acc = acc;
+    // SAFETY: registers only, and callers have found the feature.
+    unsafe {
+        asm!("sdot {acc:v}.4s, {w:v}.16b, {a:v}.4b[{lane}]", acc = inout(vreg) acc, w = in(vreg) weights,
+            a = in(vreg) activations, lane = const LANE, options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
+/// Adds the products of two rows and two tokens, of eight bytes each: those of the first row, then those of the second.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+#[allow(unsafe_code)]
+fn multiply_i8mm(acc: int32x4_t, weights: uint8x16_t, activations: uint8x16_t) -> int32x4_t {
+    let mut acc = acc;
+    // SAFETY: registers only, and callers have found the feature.
+    unsafe {
+        asm!("smmla {acc:v}.4s, {w:v}.16b, {a:v}.16b", acc = inout(vreg) acc, w = in(vreg) weights,
+            a = in(vreg) activations, options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
+/// Eight rows of 32 bytes, in steps of four.
+#[inline]
+#[target_feature(enable = "neon")]
+fn in_fours(r: [[uint8x16_t; 2]; 8]) -> [[uint8x16_t; 2]; 8] {
+    // Numbers 4h to 4h + 3 of rows `i..i + 4`, as columns.
+    let four = |i: usize, h: usize| {
+        let row = |j: usize| vreinterpretq_u32_u8(r[i + j][h]);
+        let even = (vtrn1q_u32(row(0), row(1)), vtrn1q_u32(row(2), row(3)));
+        let odd = (vtrn2q_u32(row(0), row(1)), vtrn2q_u32(row(2), row(3)));
+        let low = |(a, b)| vtrn1q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b));
+        let high = |(a, b)| vtrn2q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b));
+        [low(even), low(odd), high(even), high(odd)].map(|column| vreinterpretq_u8_u64(column))
+    };
+    let parts = [[four(0, 0), four(4, 0)], [four(0, 1), four(4, 1)]];
+    std::array::from_fn(|i| [parts[i / 4][0][i % 4], parts[i / 4][1][i % 4]])
+}
+
+/// The same in steps of eight: vectors 2i and 2i + 1 have step i of the first and of the last four rows.
+#[inline]
+#[target_feature(enable = "neon")]
+fn in_eights(r: [[uint8x16_t; 2]; 8]) -> [[uint8x16_t; 2]; 8] {
+    std::array::from_fn(|i| {
+        let (first, step) = (4 * (i % 2), i / 2);
+        let pair = |j: usize| {
+            let [a, b] = [r[first + j], r[first + j + 1]].map(|row| vreinterpretq_u64_u8(row[step / 2]));
+            vreinterpretq_u8_u64(if step.is_multiple_of(2) { vtrn1q_u64(a, b) } else { vtrn2q_u64(a, b) })
+        };
+        [pair(0), pair(2)]
+    })
+}
+
 /// One half as a number.
 #[inline(always)]
 #[allow(unsafe_code)]
@@ -73,6 +145,19 @@ fn half(bits: u16) -> f32 {
     // SAFETY: registers only; the instruction is in base NEON.
     unsafe {
         asm!("fcvt {wide:s}, {half:h}", half = in(vreg) bits, wide = lateout(vreg) wide,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    wide
+}
+
+/// Four halves as numbers.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn widen_four(x: uint16x4_t) -> float32x4_t {
+    let wide;
+    // SAFETY: registers only; the instruction is in base NEON.
+    unsafe {
+        asm!("fcvtl {wide:v}.4s, {x:v}.4h", x = in(vreg) x, wide = lateout(vreg) wide,
             options(pure, nomem, nostack, preserves_flags));
     }
     wide
@@ -93,9 +178,9 @@ fn widen(x: uint16x8_t) -> [float32x4_t; 2] {
     [low, high]
 }
 
-/// The operations that the two types share all but the dot product of.
+/// The operations that the types share, with what they differ in: the dot product, and the order of panels.
 macro_rules! simd_128x2 {
-    ($name:ident, dot: $dot:ident) => {
+    ($name:ident, dot: $dot:ident, parts: $parts:ident, order: $order:ident) => {
         impl Simd for $name {
             const LANES: usize = 8;
             const FLIP: u8 = 0;
@@ -285,8 +370,9 @@ macro_rules! simd_128x2 {
             #[inline(always)]
             fn prefetch<T>(self, x: &T, offset: usize) {
                 // A number and not a pointer: nothing that the program can see is read.
-                let at = std::ptr::from_ref(x).addr().wrapping_add(offset);
-                intrinsics!(asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nomem, nostack, preserves_flags)))
+                let at = std::ptr::from_ref(x).addr();
+                intrinsics!(asm!("prfm pldl1keep, [{at}, {offset}]", at = in(reg) at, offset = in(reg) offset,
+                    options(nomem, nostack, preserves_flags)))
             }
         }
 
@@ -354,23 +440,127 @@ macro_rules! simd_128x2 {
             }
             #[inline(always)]
             fn transpose(self, r: [Self::B; 8]) -> [Self::B; 8] {
+                intrinsics!($order(r))
+            }
+        }
+
+        impl FourRows for $name {
+            type Dot = int32x4_t;
+            type Sums = float32x4_t;
+
+            #[inline(always)]
+            fn zeros(self) -> float32x4_t {
+                intrinsics!(vdupq_n_f32(0.0))
+            }
+            #[inline(always)]
+            fn dot_block(self, kind: Kind, quants: Self::B, x: Self::B, nquads: &[i32; 8]) -> int32x4_t {
+                let parts = match kind {
+                    Kind::Signed | Kind::Mins => intrinsics!(vdupq_n_s32(0)),
+                    Kind::Offset(shift) => {
+                        let nquads = self.load_i32(nquads);
+                        intrinsics!(vshlq_s32(vaddq_s32(nquads[0], nquads[1]), vdupq_n_s32(shift as i32)))
+                    }
+                };
+                intrinsics!($parts($parts(parts, quants[0], x[0]), quants[1], x[1]))
+            }
+            #[inline(always)]
+            fn add_dots(self, sums: float32x4_t, dots: [int32x4_t; 4], halves: [u16; 4], x: f32) -> float32x4_t {
                 intrinsics!({
-                    // Numbers 4h to 4h + 3 of rows `i..i + 4`, as columns.
-                    let four = |i: usize, h: usize| {
-                        let row = |j: usize| vreinterpretq_u32_u8(r[i + j][h]);
-                        let even = (vtrn1q_u32(row(0), row(1)), vtrn1q_u32(row(2), row(3)));
-                        let odd = (vtrn2q_u32(row(0), row(1)), vtrn2q_u32(row(2), row(3)));
-                        let low = |(a, b)| vtrn1q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b));
-                        let high = |(a, b)| vtrn2q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b));
-                        [low(even), low(odd), high(even), high(odd)].map(|column| vreinterpretq_u8_u64(column))
-                    };
-                    let parts = [[four(0, 0), four(4, 0)], [four(0, 1), four(4, 1)]];
-                    std::array::from_fn(|i| [parts[i / 4][0][i % 4], parts[i / 4][1][i % 4]])
+                    let dots = vpaddq_s32(vpaddq_s32(dots[0], dots[1]), vpaddq_s32(dots[2], dots[3]));
+                    let scales = vmulq_n_f32(widen_four(vld1_u16(halves.as_ptr())), x);
+                    vfmaq_f32(sums, vcvtq_f32_s32(dots), scales)
                 })
+            }
+            #[inline(always)]
+            fn add_halves(self, sums: float32x4_t, halves: [u16; 4], x: f32) -> float32x4_t {
+                intrinsics!(vfmaq_n_f32(sums, widen_four(vld1_u16(halves.as_ptr())), x))
+            }
+            #[inline(always)]
+            fn row_sums(self, sums: float32x4_t) -> [f32; 4] {
+                let mut out = [0.0; 4];
+                intrinsics!(vst1q_f32(out.as_mut_ptr(), sums));
+                out
             }
         }
     };
 }
 
-simd_128x2!(Neon, dot: dot_neon);
-simd_128x2!(Dotprod, dot: dot_dotprod);
+simd_128x2!(Neon, dot: dot_neon, parts: dot_parts_neon, order: in_fours);
+simd_128x2!(Dotprod, dot: dot_dotprod, parts: dot_dotprod, order: in_fours);
+simd_128x2!(I8mm, dot: dot_dotprod, parts: dot_dotprod, order: in_eights);
+
+impl Matrix for Neon {}
+
+impl Matrix for Dotprod {
+    const RUN: usize = 16;
+
+    #[inline(always)]
+    fn load_run(self, x: &[u8]) -> Self::B {
+        let x = &x[..16];
+        intrinsics!([vld1q_u8(x.as_ptr()); 2])
+    }
+    #[inline(always)]
+    fn multiply<const SIGNED: bool, const I: usize>(self, acc: Self::I, weights: Self::B, x: Self::B) -> Self::I {
+        intrinsics!([dot_lane::<I>(acc[0], weights[0], x[0]), dot_lane::<I>(acc[1], weights[1], x[1])])
+    }
+}
+
+impl Matrix for I8mm {
+    const TOKENS: usize = 2;
+
+    #[inline(always)]
+    fn load_run(self, x: &[u8]) -> Self::B {
+        let x = &x[..16];
+        intrinsics!([vld1q_u8(x.as_ptr()); 2])
+    }
+    #[inline(always)]
+    fn repeat(self, x: &[f32]) -> Self::F {
+        let x = &x[..2];
+        intrinsics!({
+            let x = vld1_f32(x.as_ptr());
+            [vcombine_f32(x, x); 2]
+        })
+    }
+    #[inline(always)]
+    fn multiply<const SIGNED: bool, const I: usize>(self, acc: Self::I, weights: Self::B, x: Self::B) -> Self::I {
+        both!(multiply_i8mm(acc, weights, x))
+    }
+    #[inline(always)]
+    fn store_rows(self, v: Self::F, out: &mut [f32], apart: usize) {
+        let (first, second) = out.split_at_mut(apart);
+        let (first, second) = (&mut first[..4], &mut second[..4]);
+        intrinsics!({
+            vst1q_f32(first.as_mut_ptr(), vuzp1q_f32(v[0], v[1]));
+            vst1q_f32(second.as_mut_ptr(), vuzp2q_f32(v[0], v[1]));
+        })
+    }
+}
+
+impl Pairs for I8mm {
+    #[inline(always)]
+    fn pair_weights(self, first: &[[u8; 4]], second: &[[u8; 4]]) -> [Self::B; 2] {
+        let [first, second] = [self.load_quads(first), self.load_quads(second)];
+        intrinsics!({
+            let halves = [0, 1].map(|i| {
+                let low = vzip1q_s32(first[i], second[i]);
+                [low, vzip2q_s32(first[i], second[i])].map(|x| vreinterpretq_u8_s32(x))
+            });
+            halves
+        })
+    }
+    #[inline(always)]
+    fn pair_pixels(self, pixels: [[[u8; 4]; 2]; 2]) -> Self::B {
+        let [first, second] = [pixels[0].as_flattened(), pixels[1].as_flattened()];
+        intrinsics!({
+            let x = vcombine_u8(vld1_u8(first.as_ptr()), vld1_u8(second.as_ptr()));
+            [veorq_u8(x, vdupq_n_u8(0x80)); 2]
+        })
+    }
+    #[inline(always)]
+    fn by_pixel(self, [a, b]: [Self::I; 2]) -> [Self::I; 2] {
+        intrinsics!([
+            [vuzp1q_s32(a[0], a[1]), vuzp1q_s32(b[0], b[1])],
+            [vuzp2q_s32(a[0], a[1]), vuzp2q_s32(b[0], b[1])],
+        ])
+    }
+}

@@ -5,6 +5,8 @@
 //! lies outside of the map is read from a row of zeros.
 
 use super::output::Finish;
+#[cfg(target_arch = "aarch64")]
+use super::simd::Pairs;
 use super::simd::Simd;
 use std::array::from_fn;
 use std::ops::Range;
@@ -192,9 +194,22 @@ impl Element for u8 {
     }
 }
 
+/// How the sums of a tile are computed: of `C` pixels times `V` vectors of channels from `channel` on, whose weights begin
+/// with `weights`.
+pub(super) trait Tiles<S: Simd, E: Element> {
+    fn tile<const V: usize, const C: usize>(
+        s: S,
+        job: &Dense<E>,
+        weights: &[Step],
+        per_block: usize,
+        channel: usize,
+        out: &mut [[f32; 2 * BLOCK]; C],
+    );
+}
+
 /// Computes a group's pixels in tiles of `C`, and its channels `V` vectors at a time.
 #[inline(always)]
-pub(super) fn dense<S: Simd, E: Element, const V: usize, const C: usize>(s: S, job: &mut Dense<E>) {
+pub(super) fn dense<S: Simd, E: Element, T: Tiles<S, E>, const V: usize, const C: usize>(s: S, job: &mut Dense<E>) {
     let per_block = job.weights.len() / job.outputs.div_ceil(BLOCK);
     let blocks_at_once = (V * S::LANES).div_ceil(BLOCK);
     let mut sums = [[0.0; 2 * BLOCK]; C];
@@ -206,10 +221,10 @@ pub(super) fn dense<S: Simd, E: Element, const V: usize, const C: usize>(s: S, j
             let weights = &job.weights[channel / BLOCK * per_block..];
             let lanes = if V * S::LANES > BLOCK && weights.len() < blocks_at_once * per_block {
                 // The last block, where blocks are taken in pairs.
-                tile::<S, E, 1, C>(s, job, weights, per_block, channel, &mut sums);
+                T::tile::<1, C>(s, job, weights, per_block, channel, &mut sums);
                 BLOCK
             } else {
-                tile::<S, E, V, C>(s, job, weights, per_block, channel, &mut sums);
+                T::tile::<V, C>(s, job, weights, per_block, channel, &mut sums);
                 V * S::LANES
             };
             let channels = [channel, lanes.min(job.outputs - channel)];
@@ -282,50 +297,120 @@ fn segments<E: Element, const C: usize>(job: &mut Dense<E>, first: usize, count:
     }
 }
 
-/// The sums of one tile: `C` pixels times `V` vectors of channels.
-#[inline(always)]
-fn tile<S: Simd, E: Element, const V: usize, const C: usize>(
-    s: S,
-    job: &Dense<E>,
-    weights: &[Step],
-    per_block: usize,
-    channel: usize,
-    out: &mut [[f32; 2 * BLOCK]; C],
-) {
-    let mut sums = [[E::start(s, job.start, channel); C]; V];
-    for (v, sums) in sums.iter_mut().enumerate().skip(1) {
-        *sums = [E::start(s, job.start, channel + v * S::LANES); C];
-    }
-    let mut blocks = [weights; V];
-    for (v, block) in blocks.iter_mut().enumerate() {
-        *block = &weights[v * S::LANES / BLOCK * per_block..][..per_block];
-    }
-    for segment in job.segments.iter() {
-        let steps = segment.steps;
-        let x: [&[E::Piece]; C] = from_fn(|c| {
-            let row = segment.rows[c];
-            let row = if row == OUTSIDE { job.zeros } else { &job.x[row..] };
-            &E::pieces(&row[..steps * E::STEP])[..steps]
-        });
-        let w = blocks.map(|block| &block[segment.first..][..steps]);
-        for k in 0..steps {
-            let mut vectors = [E::weights(s, &w[0][k]); V];
-            for v in 1..V {
-                vectors[v] = E::weights(s, &w[v][k][v * S::LANES % BLOCK..]);
+/// Pixel by pixel, step by step.
+pub(super) struct Singly;
+
+impl<S: Simd, E: Element> Tiles<S, E> for Singly {
+    #[inline(always)]
+    fn tile<const V: usize, const C: usize>(
+        s: S,
+        job: &Dense<E>,
+        weights: &[Step],
+        per_block: usize,
+        channel: usize,
+        out: &mut [[f32; 2 * BLOCK]; C],
+    ) {
+        let mut sums = [[E::start(s, job.start, channel); C]; V];
+        for (v, sums) in sums.iter_mut().enumerate().skip(1) {
+            *sums = [E::start(s, job.start, channel + v * S::LANES); C];
+        }
+        let blocks = blocks::<S, V>(weights, per_block);
+        for segment in job.segments.iter() {
+            let (x, steps) = (runs::<E, C>(job, segment), segment.steps);
+            let w = blocks.map(|block| &block[segment.first..][..steps]);
+            for k in 0..steps {
+                let mut vectors = [E::weights(s, &w[0][k]); V];
+                for v in 1..V {
+                    vectors[v] = E::weights(s, &w[v][k][v * S::LANES % BLOCK..]);
+                }
+                for c in 0..C {
+                    let x = E::splat(s, x[c][k]);
+                    for v in 0..V {
+                        sums[v][c] = E::mul_add(s, x, vectors[v], sums[v][c]);
+                    }
+                }
             }
+        }
+        for v in 0..V {
+            let at = channel + v * S::LANES;
+            let bias = s.load(&job.bias[at..]);
             for c in 0..C {
-                let x = E::splat(s, x[c][k]);
-                for v in 0..V {
-                    sums[v][c] = E::mul_add(s, x, vectors[v], sums[v][c]);
+                s.store(E::finish(s, sums[v][c], job.scale, bias, at), &mut out[c][v * S::LANES..]);
+            }
+        }
+    }
+}
+
+/// Two pixels and two steps at once.
+#[cfg(target_arch = "aarch64")]
+pub(super) struct InPairs;
+
+#[cfg(target_arch = "aarch64")]
+impl<S: Pairs> Tiles<S, u8> for InPairs {
+    #[inline(always)]
+    fn tile<const V: usize, const C: usize>(
+        s: S,
+        job: &Dense<u8>,
+        weights: &[Step],
+        per_block: usize,
+        channel: usize,
+        out: &mut [[f32; 2 * BLOCK]; C],
+    ) {
+        // Of pixels c and c + 1: the first half of a vector's channels, then the second.
+        let mut sums = [[s.splat_i32(0); C]; V];
+        let blocks = blocks::<S, V>(weights, per_block);
+        for segment in job.segments.iter() {
+            let (x, steps) = (runs::<u8, C>(job, segment), segment.steps);
+            let w = blocks.map(|block| &block[segment.first..][..steps]);
+            for k in (0..steps).step_by(2) {
+                // A last one by itself meets weights of zero.
+                let single = k + 1 == steps;
+                let mut vectors = [[s.load_bytes(&[0; 64]); 2]; V];
+                for (v, vectors) in vectors.iter_mut().enumerate() {
+                    let part = v * S::LANES % BLOCK;
+                    let second = if single { &[[0; 4]; BLOCK] } else { &w[v][k + 1] };
+                    *vectors = s.pair_weights(&w[v][k][part..], &second[part..]);
+                }
+                for c in (0..C).step_by(2) {
+                    let pixel = |c: usize| if single { [x[c][k]; 2] } else { [x[c][k], x[c][k + 1]] };
+                    let x = s.pair_pixels([pixel(c), pixel(c + 1)]);
+                    for v in 0..V {
+                        for i in 0..2 {
+                            sums[v][c + i] = s.multiply::<true, 0>(sums[v][c + i], vectors[v][i], x);
+                        }
+                    }
+                }
+            }
+        }
+        for v in 0..V {
+            let at = channel + v * S::LANES;
+            let (start, bias) = (s.load_i32(&job.start[at..]), s.load(&job.bias[at..]));
+            for c in (0..C).step_by(2) {
+                for (i, sum) in s.by_pixel([sums[v][c], sums[v][c + 1]]).into_iter().enumerate() {
+                    let y = u8::finish(s, s.add_i32(sum, start), job.scale, bias, at);
+                    s.store(y, &mut out[c + i][v * S::LANES..]);
                 }
             }
         }
     }
-    for v in 0..V {
-        let at = channel + v * S::LANES;
-        let bias = s.load(&job.bias[at..]);
-        for c in 0..C {
-            s.store(E::finish(s, sums[v][c], job.scale, bias, at), &mut out[c][v * S::LANES..]);
-        }
+}
+
+/// The weights that each vector of channels begins with.
+#[inline(always)]
+fn blocks<S: Simd, const V: usize>(weights: &[Step], per_block: usize) -> [&[Step]; V] {
+    let mut blocks = [weights; V];
+    for (v, block) in blocks.iter_mut().enumerate() {
+        *block = &weights[v * S::LANES / BLOCK * per_block..][..per_block];
     }
+    blocks
+}
+
+/// What each pixel of the tile has of the segment.
+#[inline(always)]
+fn runs<'a, E: Element, const C: usize>(job: &Dense<'a, E>, segment: &Segment) -> [&'a [E::Piece]; C] {
+    from_fn(|c| {
+        let row = segment.rows[c];
+        let row = if row == OUTSIDE { job.zeros } else { &job.x[row..] };
+        &E::pieces(&row[..segment.steps * E::STEP])[..segment.steps]
+    })
 }
