@@ -163,6 +163,16 @@ fn widen_four(x: uint16x4_t) -> float32x4_t {
     wide
 }
 
+/// Four halves as a vector, each loaded into its lane.
+#[inline]
+#[target_feature(enable = "neon")]
+fn in_lanes(halves: [u16; 4]) -> uint16x4_t {
+    let x = vset_lane_u16::<0>(halves[0], vdup_n_u16(0));
+    let x = vset_lane_u16::<1>(halves[1], x);
+    let x = vset_lane_u16::<2>(halves[2], x);
+    vset_lane_u16::<3>(halves[3], x)
+}
+
 /// Halves as numbers.
 #[inline(always)]
 #[allow(unsafe_code)]
@@ -467,13 +477,13 @@ macro_rules! simd_128x2 {
             fn add_dots(self, sums: float32x4_t, dots: [int32x4_t; 4], halves: [u16; 4], x: f32) -> float32x4_t {
                 intrinsics!({
                     let dots = vpaddq_s32(vpaddq_s32(dots[0], dots[1]), vpaddq_s32(dots[2], dots[3]));
-                    let scales = vmulq_n_f32(widen_four(vld1_u16(halves.as_ptr())), x);
+                    let scales = vmulq_n_f32(widen_four(in_lanes(halves)), x);
                     vfmaq_f32(sums, vcvtq_f32_s32(dots), scales)
                 })
             }
             #[inline(always)]
             fn add_halves(self, sums: float32x4_t, halves: [u16; 4], x: f32) -> float32x4_t {
-                intrinsics!(vfmaq_n_f32(sums, widen_four(vld1_u16(halves.as_ptr())), x))
+                intrinsics!(vfmaq_n_f32(sums, widen_four(in_lanes(halves)), x))
             }
             #[inline(always)]
             fn row_sums(self, sums: float32x4_t) -> [f32; 4] {

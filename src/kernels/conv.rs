@@ -314,10 +314,9 @@ impl<S: Simd, E: Element> Tiles<S, E> for Singly {
         for (v, sums) in sums.iter_mut().enumerate().skip(1) {
             *sums = [E::start(s, job.start, channel + v * S::LANES); C];
         }
-        let blocks = blocks::<S, V>(weights, per_block);
         for segment in job.segments.iter() {
-            let (x, steps) = (runs::<E, C>(job, segment), segment.steps);
-            let w = blocks.map(|block| &block[segment.first..][..steps]);
+            let steps = segment.steps;
+            let (w, x) = (rows::<S, V>(weights, per_block, segment), runs::<E, C>(job, segment));
             for k in 0..steps {
                 let mut vectors = [E::weights(s, &w[0][k]); V];
                 for v in 1..V {
@@ -358,28 +357,36 @@ impl<S: Pairs> Tiles<S, u8> for InPairs {
     ) {
         // Of pixels c and c + 1: the first half of a vector's channels, then the second.
         let mut sums = [[s.splat_i32(0); C]; V];
-        let blocks = blocks::<S, V>(weights, per_block);
         for segment in job.segments.iter() {
-            let (x, steps) = (runs::<u8, C>(job, segment), segment.steps);
-            let w = blocks.map(|block| &block[segment.first..][..steps]);
-            for k in (0..steps).step_by(2) {
-                // A last one by itself meets weights of zero.
-                let single = k + 1 == steps;
-                let mut vectors = [[s.load_bytes(&[0; 64]); 2]; V];
-                for (v, vectors) in vectors.iter_mut().enumerate() {
-                    let part = v * S::LANES % BLOCK;
-                    let second = if single { &[[0; 4]; BLOCK] } else { &w[v][k + 1] };
-                    *vectors = s.pair_weights(&w[v][k][part..], &second[part..]);
+            let (w, x) = (rows::<S, V>(weights, per_block, segment), runs::<u8, C>(job, segment));
+            let pairs = segment.steps / 2;
+            let (mut w_pairs, mut x_pairs) = ([&[][..]; V], [&[][..]; C]);
+            for v in 0..V {
+                w_pairs[v] = &w[v].as_chunks::<2>().0[..pairs];
+            }
+            for c in 0..C {
+                x_pairs[c] = &x[c].as_chunks::<2>().0[..pairs];
+            }
+            for k in 0..pairs {
+                let (mut w, mut x) = ([&w_pairs[0][k]; V], [x_pairs[0][k]; C]);
+                for v in 1..V {
+                    w[v] = &w_pairs[v][k];
                 }
-                for c in (0..C).step_by(2) {
-                    let pixel = |c: usize| if single { [x[c][k]; 2] } else { [x[c][k], x[c][k + 1]] };
-                    let x = s.pair_pixels([pixel(c), pixel(c + 1)]);
-                    for v in 0..V {
-                        for i in 0..2 {
-                            sums[v][c + i] = s.multiply::<true, 0>(sums[v][c + i], vectors[v][i], x);
-                        }
-                    }
+                for c in 1..C {
+                    x[c] = x_pairs[c][k];
                 }
+                add_pairs(s, &mut sums, w, x);
+            }
+            if !segment.steps.is_multiple_of(2) {
+                // What stands for the pixels' missing step meets weights of zero.
+                let (mut last_w, mut last_x) = ([[[[0; 4]; BLOCK]; 2]; V], [[[0; 4]; 2]; C]);
+                for v in 0..V {
+                    last_w[v][0] = w[v][2 * pairs];
+                }
+                for c in 0..C {
+                    last_x[c][0] = x[c][2 * pairs];
+                }
+                add_pairs(s, &mut sums, last_w.each_ref(), last_x);
             }
         }
         for v in 0..V {
@@ -395,22 +402,50 @@ impl<S: Pairs> Tiles<S, u8> for InPairs {
     }
 }
 
-/// The weights that each vector of channels begins with.
+/// Adds the products of two steps.
+#[cfg(target_arch = "aarch64")]
 #[inline(always)]
-fn blocks<S: Simd, const V: usize>(weights: &[Step], per_block: usize) -> [&[Step]; V] {
-    let mut blocks = [weights; V];
-    for (v, block) in blocks.iter_mut().enumerate() {
-        *block = &weights[v * S::LANES / BLOCK * per_block..][..per_block];
+fn add_pairs<S: Pairs, const V: usize, const C: usize>(
+    s: S,
+    sums: &mut [[S::I; C]; V],
+    w: [&[Step; 2]; V],
+    x: [[[u8; 4]; 2]; C],
+) {
+    let mut vectors = [[s.load_bytes(&[0; 64]); 2]; V];
+    for (v, vectors) in vectors.iter_mut().enumerate() {
+        let part = v * S::LANES % BLOCK;
+        *vectors = s.pair_weights(&w[v][0][part..], &w[v][1][part..]);
     }
-    blocks
+    for c in (0..C).step_by(2) {
+        let x = s.pair_pixels([x[c], x[c + 1]]);
+        for v in 0..V {
+            for i in 0..2 {
+                sums[v][c + i] = s.multiply::<true, 0>(sums[v][c + i], vectors[v][i], x);
+            }
+        }
+    }
+}
+
+/// The segment's weights for each vector of channels. Loops and no closures, here and below: what is called for each
+/// segment has to become a part of its caller.
+#[inline(always)]
+fn rows<'a, S: Simd, const V: usize>(weights: &'a [Step], per_block: usize, segment: &Segment) -> [&'a [Step]; V] {
+    let mut rows = [&weights[..0]; V];
+    for (v, row) in rows.iter_mut().enumerate() {
+        let block = &weights[v * S::LANES / BLOCK * per_block..][..per_block];
+        *row = &block[segment.first..][..segment.steps];
+    }
+    rows
 }
 
 /// What each pixel of the tile has of the segment.
 #[inline(always)]
 fn runs<'a, E: Element, const C: usize>(job: &Dense<'a, E>, segment: &Segment) -> [&'a [E::Piece]; C] {
-    from_fn(|c| {
+    let mut runs = [&E::pieces(job.zeros)[..0]; C];
+    for (c, run) in runs.iter_mut().enumerate() {
         let row = segment.rows[c];
         let row = if row == OUTSIDE { job.zeros } else { &job.x[row..] };
-        &E::pieces(&row[..segment.steps * E::STEP])[..segment.steps]
-    })
+        *run = &E::pieces(&row[..segment.steps * E::STEP])[..segment.steps];
+    }
+    runs
 }

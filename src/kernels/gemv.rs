@@ -16,40 +16,63 @@ const PREFETCH: usize = 4096;
 /// For formats with blocks of 32. `rows` holds `out.len()` rows.
 #[inline(always)]
 pub(super) fn small<S: FourRows, F: Small>(s: S, rows: &[u8], x: &Tile, out: &mut [f32]) {
-    let row_bytes = rows.len() / out.len();
+    let blocks = x.scales.len();
     // Four rows at a time share the activations and hide each other's latencies. Where there are fewer, the last one is
     // computed again instead.
-    for (rows, out) in rows.chunks(4 * row_bytes).zip(out.chunks_mut(4)) {
-        let row = |r: usize| &rows[r.min(out.len() - 1) * row_bytes..][..row_bytes];
+    for (rows, out) in F::blocks(rows).chunks(4 * blocks).zip(out.chunks_mut(4)) {
+        let row = |r: usize| &rows[r.min(out.len() - 1) * blocks..][..blocks];
         let sums = four_rows::<S, F>(s, [row(0), row(1), row(2), row(3)], x);
         out.copy_from_slice(&sums[..out.len()]);
     }
 }
 
 #[inline(always)]
-fn four_rows<S: FourRows, F: Small>(s: S, rows: [&[u8]; 4], x: &Tile) -> [f32; 4] {
+fn four_rows<S: FourRows, F: Small>(s: S, rows: [&[F::Block]; 4], x: &Tile) -> [f32; 4] {
     let mut sums = s.zeros();
     let blocks = x.scales.len();
-    let rows = rows.map(|row| &F::blocks(row)[..blocks]);
-    let xs = x.quants.as_chunks::<32>().0.iter().zip(x.nquads.as_chunks::<8>().0);
-    let xs = xs.zip(x.scales.iter().zip(&x.by32.floats));
-    for (b, ((x, nquads), (&scale, &sum))) in xs.enumerate().take(blocks) {
-        let x = s.load_bytes(x);
-        let block = |r: usize| &rows[r][b];
-        let blocks = [block(0), block(1), block(2), block(3)];
-        let mut dots = [s.dot_block(F::KIND, F::quants(s, blocks[0], 0), x, nquads); 4];
-        for r in 1..4 {
-            dots[r] = s.dot_block(F::KIND, F::quants(s, blocks[r], 0), x, nquads);
+    let rows = rows.map(|row| row.as_chunks::<2>());
+    let xs = x.quants.as_chunks::<32>().0[..blocks].as_chunks::<2>();
+    let nquads = x.nquads.as_chunks::<8>().0[..blocks].as_chunks::<2>();
+    let (scales, xsums) = (x.scales.as_chunks::<2>(), x.by32.floats[..blocks].as_chunks::<2>());
+    // Blocks in pairs: prefetching and counting once for two is enough.
+    for i in 0..blocks / 2 {
+        for (pairs, _) in rows {
+            s.prefetch(&pairs[i], PREFETCH);
         }
-        for block in blocks {
-            s.prefetch(block, PREFETCH);
-        }
-        sums = s.add_dots(sums, dots, blocks.map(F::scale), scale);
-        if F::KIND == Kind::Mins {
-            sums = s.add_halves(sums, blocks.map(F::min), sum);
+        for j in 0..2 {
+            let block = |r: usize| &rows[r].0[i][j];
+            let four = [block(0), block(1), block(2), block(3)];
+            sums = add_block::<S, F>(s, sums, four, &xs.0[i][j], &nquads.0[i][j], scales.0[i][j], xsums.0[i][j]);
         }
     }
+    if let ([x], [nquads], [scale], [xsum]) = (xs.1, nquads.1, scales.1, xsums.1) {
+        let four = rows.map(|(_, last)| &last[0]);
+        sums = add_block::<S, F>(s, sums, four, x, nquads, *scale, *xsum);
+    }
     s.row_sums(sums)
+}
+
+/// A block of each row.
+#[inline(always)]
+fn add_block<S: FourRows, F: Small>(
+    s: S,
+    mut sums: S::Sums,
+    blocks: [&F::Block; 4],
+    x: &[u8; 32],
+    nquads: &[i32; 8],
+    scale: f32,
+    xsum: f32,
+) -> S::Sums {
+    let x = s.load_bytes(x);
+    let mut dots = [s.dot_block(F::KIND, F::quants(s, blocks[0], 0), x, nquads); 4];
+    for r in 1..4 {
+        dots[r] = s.dot_block(F::KIND, F::quants(s, blocks[r], 0), x, nquads);
+    }
+    sums = s.add_dots(sums, dots, blocks.map(F::scale), scale);
+    if F::KIND == Kind::Mins {
+        sums = s.add_halves(sums, blocks.map(F::min), xsum);
+    }
+    sums
 }
 
 /// For formats with blocks of 256. `rows` holds `out.len()` rows.
