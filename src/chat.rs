@@ -28,8 +28,8 @@ pub struct ChatOptions {
     /// When the context is full, forgets the oldest turns (or, within one answer, the older half of the text) instead
     /// of ending the answer.
     pub shift: bool,
-    /// How tokens are chosen.
-    pub sampler: SamplerOptions,
+    /// How tokens are chosen; by default [as the file recommends](Model::sampling).
+    pub sampler: Option<SamplerOptions>,
 }
 
 impl Default for ChatOptions {
@@ -43,7 +43,7 @@ impl Default for ChatOptions {
             max_tokens: None,
             stop: Vec::new(),
             shift: false,
-            sampler: SamplerOptions::default(),
+            sampler: None,
         }
     }
 }
@@ -127,7 +127,7 @@ impl Chat {
         // Refuses empty stop strings before anything is computed.
         StopMatcher::new(options.stop.iter().cloned())?;
         let session = model.decoder().session(context, options.cache, options.threads)?;
-        let sampler = Sampler::new(options.sampler.clone())?;
+        let sampler = Sampler::new(options.sampler.clone().unwrap_or_else(|| model.sampling().clone()))?;
         let mut chat = Self {
             model: model.clone(),
             options,

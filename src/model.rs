@@ -4,7 +4,7 @@ use crate::bytes::Bytes;
 use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::nets::decoder::Decoder;
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::text::{ChatTemplate, SamplerOptions, Tokenizer};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ struct Parts {
     decoder: Decoder,
     tokenizer: Tokenizer,
     template: ChatTemplate,
+    sampling: SamplerOptions,
 }
 
 impl Model {
@@ -43,7 +44,8 @@ impl Model {
         let decoder = Decoder::load(&file)?;
         let tokenizer = Tokenizer::from_gguf(&file)?;
         let template = ChatTemplate::from_gguf(&file, &tokenizer)?;
-        Ok(Self(Arc::new(Parts { file, decoder, tokenizer, template })))
+        let sampling = SamplerOptions::recommended(file.keys()).map_err(|error| error.at(file.name()))?;
+        Ok(Self(Arc::new(Parts { file, decoder, tokenizer, template, sampling })))
     }
 
     /// The file itself: keys and tensors.
@@ -64,5 +66,10 @@ impl Model {
     /// The chat template: the file's own, or ChatML.
     pub fn template(&self) -> &ChatTemplate {
         &self.0.template
+    }
+
+    /// How the file recommends to choose tokens.
+    pub fn sampling(&self) -> &SamplerOptions {
+        &self.0.sampling
     }
 }

@@ -138,7 +138,7 @@ fn chat_answers_as_the_library_does() {
     let file = root().join("tests/vectors/llama.gguf");
     let Some(output) = run("chat", &[&file, Path::new("hello")]) else { return };
     assert!(output.status.success(), "{output:?}");
-    let options = ChatOptions { max_tokens: Some(64), sampler: SamplerOptions::greedy(), ..Default::default() };
+    let options = ChatOptions { max_tokens: Some(64), sampler: Some(SamplerOptions::greedy()), ..Default::default() };
     let mut chat = Chat::new(&Model::open(file).unwrap(), options).unwrap();
     let answer = chat.say("hello", |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), answer.text);

@@ -12,7 +12,7 @@ fn model() -> Model {
 
 /// Greedy, 8 tokens, one thread.
 fn options() -> ChatOptions {
-    ChatOptions { max_tokens: Some(8), threads: 1, sampler: SamplerOptions::greedy(), ..Default::default() }
+    ChatOptions { max_tokens: Some(8), threads: 1, sampler: Some(SamplerOptions::greedy()), ..Default::default() }
 }
 
 fn raw() -> ChatOptions {
@@ -158,7 +158,7 @@ fn senseless_options_are_refused() {
         (ChatOptions { context: Some(0), ..options() }, "a context of 0"),
         (ChatOptions { context: Some(usize::MAX), ..options() }, "a context of"),
         (ChatOptions { stop: vec![String::new()], ..options() }, "stop"),
-        (ChatOptions { sampler: SamplerOptions { top_p: 2.0, ..Default::default() }, ..options() }, "top_p"),
+        (ChatOptions { sampler: Some(SamplerOptions { top_p: 2.0, ..Default::default() }), ..options() }, "top_p"),
     ] {
         let error = Chat::new(&model, bad).err().expect(message).to_string();
         assert!(error.contains(message), "{error}");

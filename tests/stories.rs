@@ -39,7 +39,8 @@ fn greedy_text_equals_llama_cpps() {
         let model = Model::open(&path).unwrap();
         for threads in [1, 2] {
             let sampler = SamplerOptions::greedy();
-            let options = ChatOptions { raw: true, max_tokens: Some(96), threads, sampler, ..Default::default() };
+            let options =
+                ChatOptions { raw: true, max_tokens: Some(96), threads, sampler: Some(sampler), ..Default::default() };
             let mut chat = Chat::new(&model, options).unwrap();
             let answer = chat.say("Once upon a time", |_| ControlFlow::Continue(())).unwrap();
             assert_eq!(answer.tokens, 96);

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, error::ErrorKind};
 #[cfg(feature = "translate")]
 use pupil::TranslateOptions;
 #[cfg(feature = "chat")]
-use pupil::{ChatOptions, nets::kv::CacheType, text::SamplerOptions};
+use pupil::{ChatOptions, Model, nets::kv::CacheType, text::SamplerOptions};
 #[cfg(feature = "eval")]
 use pupil_distill::{eval::translate::Tokenize, shortlist};
 use std::{path::PathBuf, thread};
@@ -64,9 +64,9 @@ pub enum Command {
 Without PROMPT this is a conversation at the terminal or, if stdin is none, an answer to each of its lines. \
 Ctrl-C stops an answer.")]
 pub struct ChatArgs {
-    /// The GGUF file of the model
+    /// The GGUF file of the model [default: the one in the program, English]
     #[arg(short, long, value_name = "FILE")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// What to ask; - reads it from stdin
     pub prompt: Option<String>,
     /// What to tell the model first
@@ -91,7 +91,7 @@ pub struct ChatArgs {
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     pub cache_type: CacheType,
     #[command(flatten)]
-    sampler: SamplerArgs,
+    pub sampler: SamplerArgs,
     /// Threads to compute with [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
@@ -103,28 +103,28 @@ pub struct ChatArgs {
     pub verbose: bool,
 }
 
-/// How the next token is chosen.
+/// How the next token is chosen. What is not given is as the model's file recommends, or else as the help says.
 #[cfg(feature = "chat")]
 #[derive(Args)]
 pub struct SamplerArgs {
-    /// Temperature; 0 always takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = SamplerOptions::default().temperature, allow_negative_numbers = true)]
-    temp: f32,
-    /// Choose among the K likeliest tokens; 0 among all
-    #[arg(long, value_name = "K", default_value_t = SamplerOptions::default().top_k)]
-    top_k: usize,
-    /// Choose among the likeliest tokens that together are this likely; 1 among all
-    #[arg(long, value_name = "P", default_value_t = SamplerOptions::default().top_p, allow_negative_numbers = true)]
-    top_p: f32,
-    /// Choose among tokens at least this fraction as likely as the likeliest; 0 among all
-    #[arg(long, value_name = "P", default_value_t = SamplerOptions::default().min_p, allow_negative_numbers = true)]
-    min_p: f32,
-    /// Make tokens that came lately less likely; 1 does not
-    #[arg(long, value_name = "X", default_value_t = SamplerOptions::default().repeat_penalty, allow_negative_numbers = true)]
-    repeat_penalty: f32,
-    /// How many tokens came lately
-    #[arg(long, value_name = "N", default_value_t = SamplerOptions::default().repeat_last_n)]
-    repeat_last_n: usize,
+    /// Temperature; 0 always takes the likeliest token [default: the model's, or 0.8]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temp: Option<f32>,
+    /// Choose among the K likeliest tokens; 0 among all [default: the model's, or 40]
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Choose among the likeliest tokens that together are this likely; 1 among all [default: the model's, or 0.95]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// Choose among tokens at least this fraction as likely as the likeliest; 0 among all [default: the model's, or 0.05]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    min_p: Option<f32>,
+    /// Make tokens that came lately less likely; 1 does not [default: the model's, or 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    repeat_penalty: Option<f32>,
+    /// How many tokens came lately [default: the model's, or 64]
+    #[arg(long, value_name = "N")]
+    repeat_last_n: Option<usize>,
     /// The same seed gives the same answers [default: another one each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -132,11 +132,26 @@ pub struct SamplerArgs {
 
 #[cfg(feature = "chat")]
 impl SamplerArgs {
-    /// The options, checked; `seed` is for when none was given.
-    pub fn options(&self, seed: impl FnOnce() -> u64) -> Outcome<SamplerOptions> {
-        let Self { temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed: given } = *self;
-        let seed = given.unwrap_or_else(seed);
-        let sampler = SamplerOptions { temperature: temp, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed };
+    /// Refuses what no model can be asked for, before one is opened.
+    pub fn check(&self) -> Outcome {
+        self.over(&SamplerOptions::default(), || 0).map(drop)
+    }
+
+    /// The options for `model`, checked; `seed` is for when none was given.
+    pub fn options(&self, model: &Model, seed: impl FnOnce() -> u64) -> Outcome<SamplerOptions> {
+        self.over(model.sampling(), seed)
+    }
+
+    fn over(&self, model: &SamplerOptions, seed: impl FnOnce() -> u64) -> Outcome<SamplerOptions> {
+        let sampler = SamplerOptions {
+            temperature: self.temp.unwrap_or(model.temperature),
+            top_k: self.top_k.unwrap_or(model.top_k),
+            top_p: self.top_p.unwrap_or(model.top_p),
+            min_p: self.min_p.unwrap_or(model.min_p),
+            repeat_penalty: self.repeat_penalty.unwrap_or(model.repeat_penalty),
+            repeat_last_n: self.repeat_last_n.unwrap_or(model.repeat_last_n),
+            seed: self.seed.unwrap_or_else(seed),
+        };
         sampler.validate()?;
         Ok(sampler)
     }
@@ -144,10 +159,10 @@ impl SamplerArgs {
 
 #[cfg(feature = "chat")]
 impl ChatArgs {
-    /// The options of the conversation, checked.
-    pub fn options(&self) -> Outcome<ChatOptions> {
+    /// The options of a conversation with `model`, checked.
+    pub fn options(&self, model: &Model) -> Outcome<ChatOptions> {
         use std::hash::{BuildHasher, Hasher, RandomState};
-        let sampler = self.sampler.options(|| RandomState::new().build_hasher().finish())?;
+        let sampler = self.sampler.options(model, || RandomState::new().build_hasher().finish())?;
         Ok(ChatOptions {
             system: self.system.clone(),
             raw: self.raw,
@@ -157,7 +172,7 @@ impl ChatArgs {
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
             shift: self.shift,
-            sampler,
+            sampler: Some(sampler),
         })
     }
 }

@@ -1,7 +1,11 @@
 //! The students that are part of the program, for those who name no file.
 
 use crate::failure::{Failure, Outcome};
-use pupil::{TranslateOptions, Translator, bytes::Bytes};
+#[cfg(feature = "chat")]
+use pupil::Model;
+use pupil::bytes::Bytes;
+#[cfg(feature = "translate")]
+use pupil::{TranslateOptions, Translator};
 use std::path::Path;
 
 /// The student in this file of the folder `models`.
@@ -19,7 +23,17 @@ macro_rules! student {
     }};
 }
 
+/// The chat model at `path`, or the bundled one.
+#[cfg(feature = "chat")]
+pub fn model(path: Option<&Path>) -> Outcome<Model> {
+    match path {
+        Some(path) => Ok(Model::open(path)?),
+        None => Ok(Model::from_bytes(CHAT.bytes()?, CHAT.name)?),
+    }
+}
+
 /// The translator at `path`, or the bundled one from English to German.
+#[cfg(feature = "translate")]
 pub fn translator(path: Option<&Path>, options: TranslateOptions) -> Outcome<Translator> {
     match path {
         Some(path) => Ok(Translator::open(path, options)?),
@@ -27,6 +41,9 @@ pub fn translator(path: Option<&Path>, options: TranslateOptions) -> Outcome<Tra
     }
 }
 
+#[cfg(feature = "chat")]
+const CHAT: Student = student!("chat.gguf");
+#[cfg(feature = "translate")]
 const TRANSLATOR: Student = student!("en-de.gguf");
 
 struct Student {

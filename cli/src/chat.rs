@@ -2,10 +2,11 @@
 
 use crate::{
     args::ChatArgs,
+    bundled,
     failure::{Failure, Outcome},
     input, interrupt, memory, prompt,
 };
-use pupil::{Answer, Chat, Finish, Model};
+use pupil::{Answer, Chat, Finish};
 use serde_json::json;
 use std::{
     borrow::Cow,
@@ -16,12 +17,13 @@ use std::{
 
 /// Answers what `args` ask.
 pub fn run(args: &ChatArgs) -> Outcome {
-    let options = args.options()?;
-    if args.verbose {
-        eprintln!("seed {}", options.sampler.seed);
-    }
+    args.sampler.check()?;
     let start = Instant::now();
-    let model = Model::open(&args.model)?;
+    let model = bundled::model(args.model.as_deref())?;
+    let options = args.options(&model)?;
+    if let (true, Some(sampler)) = (args.verbose, &options.sampler) {
+        eprintln!("temperature {}, seed {}", sampler.temperature, sampler.seed);
+    }
     let chat = Chat::new(&model, options)?;
     let mut talk = Talk { chat, raw: args.raw, json: args.json };
     if args.verbose {

@@ -6,7 +6,7 @@
 
 mod args;
 mod bench;
-#[cfg(feature = "translate")]
+#[cfg(any(feature = "chat", feature = "translate"))]
 mod bundled;
 #[cfg(feature = "chat")]
 mod chat;

@@ -22,3 +22,10 @@ fn the_translator_translates_as_it_did() {
         assert_eq!(good(&["translate", &sentence]).trim_end(), translation, "{sentence}");
     }
 }
+
+#[test]
+fn the_chat_student_answers_as_it_did() {
+    for (opening, answer) in golden("chat.golden.tsv") {
+        assert_eq!(good(&["chat", "--temp", "0", "--max-tokens", "60", &opening]).trim_end(), answer, "{opening}");
+    }
+}

@@ -26,7 +26,7 @@ fn senseless_arguments() {
     for (args, expected) in [
         (&[][..], "no command was given"),
         (&["sing"][..], "unrecognized subcommand 'sing'"),
-        (&["chat"], "--model <FILE>"),
+        (&["tokenize", "hi"], "--model <FILE>"),
         (&["chat", "-m"], "a value is required"),
         (&["chat", "-m", "x", "--temprature", "1", "hi"], "a similar argument exists: '--temp'"),
         (&["chat", "-m", "x", "--temp", "hot", "hi"], "invalid value 'hot' for '--temp <T>'"),

@@ -5,7 +5,8 @@
 //! the driver, the toolkit's folder of stubs has one to link with.
 //!
 //! Weights, the optimiser's state, losses and teachers that are checkpoints are on the device; checkpoints, exports and
-//! what runs in the runtime (scores, GGUF teachers, what the student writes) on the CPU. Checkpoints of one device can be
+//! what runs in the runtime (scores, teachers that are GGUF or ONNX files, what the student writes) on the CPU, where
+//! pictures are prepared, too. Checkpoints of one device can be
 //! gone on from on another. Dropout on a card draws other masks than the CPU, from the same seeds.
 
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use crate::nn::only_composed;
 use candle_core::Device;
 use std::str::FromStr;
 
-/// Where a language model learns, and with which form of each [operation](crate::nn).
+/// Where a student learns, and with which form of each [operation](crate::nn).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceKind {
     /// The CPU, with operations written for it.

@@ -130,9 +130,11 @@ proptest! {
         for stat in scores.classes.iter().chain([&scores.total]).flat_map(|score| score.stats()).flatten() {
             prop_assert!((0.0..=1.0).contains(&stat), "{stat}");
         }
+        // Means of the same numbers may differ in their last bit.
+        let at_most = |a: Option<f64>, b: Option<f64>| a.zip(b).is_none_or(|(a, b)| a <= b + 1e-12);
         for class in scores.classes.iter().chain([&scores.total]) {
-            prop_assert!(class.ap <= class.ap50 && class.ap75 <= class.ap50, "{class:?}");
-            prop_assert!(class.ar1 <= class.ar10 && class.ar10 <= class.ar100, "{class:?}");
+            prop_assert!(at_most(class.ap, class.ap50) && at_most(class.ap75, class.ap50), "{class:?}");
+            prop_assert!(at_most(class.ar1, class.ar10) && at_most(class.ar10, class.ar100), "{class:?}");
             prop_assert_eq!(class.ap.is_some(), class.truths > 0);
         }
     }

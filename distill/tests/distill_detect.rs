@@ -6,6 +6,7 @@ mod common;
 use common::{Ears, done, options};
 use pupil::{Picture, gguf::Gguf};
 use pupil_distill::{
+    device::DeviceKind,
     recipe::detect::Recipe,
     train::{
         Options, Outcome,
@@ -154,6 +155,27 @@ fn a_training_that_goes_on_ends_as_one_that_was_not_stopped() {
     assert!(whole == weights("parts"));
     let read = |name: &str| fs::read(folder.join(name)).unwrap();
     assert!(read("whole.gguf") == read("parts.gguf"));
+}
+
+#[test]
+fn composed_operations_learn_as_fused_ones_do() {
+    let folder = folder("composed");
+    let train = "steps = 20\neval_every = 10";
+    let [fused, composed] = [("fused", DeviceKind::Cpu), ("composed", DeviceKind::Composed)].map(|(name, device)| {
+        let path = recipe(&folder, name, train, "");
+        let mut ears = Ears { stop_after: Some(12), ..Ears::default() };
+        let options = Options { device, ..options(&folder, name) };
+        assert_eq!(run(&path, &options, &mut ears), Outcome::Stopped(12));
+        // A checkpoint of one device is one of the other.
+        let other = if device == DeviceKind::Cpu { DeviceKind::Composed } else { DeviceKind::Cpu };
+        ears.stop_after = None;
+        done(run(&path, &Options { device: other, ..options }, &mut ears));
+        ears.losses
+    });
+    assert_eq!((fused.len(), composed.len()), (20, 20));
+    for (step, (fused, composed)) in fused.iter().zip(&composed).enumerate() {
+        assert!((fused - composed).abs() < 0.01 * fused, "step {}: {fused} and {composed}", step + 1);
+    }
 }
 
 #[test]

@@ -199,15 +199,15 @@ fn chat_options(options: &pupil_chat_options, system: &str) -> ChatOptions {
         threads: some(options.threads).unwrap_or(defaults.threads),
         max_tokens: some(options.max_tokens),
         shift: options.shift != 0,
-        sampler: SamplerOptions {
+        sampler: Some(SamplerOptions {
             temperature: options.temperature,
             top_k: options.top_k as usize,
             top_p: options.top_p,
             min_p: options.min_p,
             repeat_penalty: options.repeat_penalty,
             seed: options.seed,
-            ..defaults.sampler
-        },
+            ..SamplerOptions::default()
+        }),
         ..defaults
     }
 }

@@ -1,6 +1,7 @@
 //! Chooses the next token from the logits.
 
 use crate::error::{Error, Result};
+use crate::gguf::{Keys, Value};
 use std::collections::VecDeque;
 
 /// How [`Sampler`] chooses. The default is llama.cpp's.
@@ -34,6 +35,31 @@ impl SamplerOptions {
     /// Always the likeliest token.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::default() }
+    }
+
+    /// What a file recommends, in llama.cpp's keys `general.sampling.*`, and the defaults for what it leaves open.
+    ///
+    /// # Errors
+    /// `Format` for keys of other types; `Input` for options that make no sense.
+    pub fn recommended(keys: &Keys) -> Result<Self> {
+        let defaults = Self::default();
+        let real = |key: &str, default| Ok::<_, Error>(keys.opt_f32(key)?.unwrap_or(default));
+        // They are signed, and -1 stands for all.
+        let count = |key: &str, all, default| match keys.get(key) {
+            Some(Value::I32(-1)) => Ok(all),
+            _ => Ok::<_, Error>(keys.opt_usize(key)?.unwrap_or(default)),
+        };
+        let options = Self {
+            temperature: real("general.sampling.temp", defaults.temperature)?,
+            top_k: count("general.sampling.top_k", 0, defaults.top_k)?,
+            top_p: real("general.sampling.top_p", defaults.top_p)?,
+            min_p: real("general.sampling.min_p", defaults.min_p)?,
+            repeat_penalty: real("general.sampling.penalty_repeat", defaults.repeat_penalty)?,
+            repeat_last_n: count("general.sampling.penalty_last_n", usize::MAX, defaults.repeat_last_n)?,
+            seed: defaults.seed,
+        };
+        options.validate()?;
+        Ok(options)
     }
 
     /// Checks that the options make sense.
@@ -280,6 +306,8 @@ impl SplitMix64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bytes::Bytes;
+    use crate::gguf::{Gguf, OwnedValue, Writer};
     use proptest::prelude::*;
 
     fn open() -> SamplerOptions {
@@ -394,6 +422,48 @@ mod tests {
         assert_eq!(bad(|o| o.top_p = 1.5), "top_p is 1.5, expected more than 0 and at most 1");
         assert_eq!(bad(|o| o.min_p = f32::NAN), "min_p is NaN, expected 0 to 1");
         assert_eq!(bad(|o| o.repeat_penalty = 0.0), "repeat_penalty is 0, expected a number above 0");
+    }
+
+    fn recommended(keys: &[(&str, OwnedValue)]) -> Result<SamplerOptions> {
+        let mut writer = Writer::new();
+        for (name, value) in keys {
+            writer.key(*name, value.clone());
+        }
+        let mut file = Vec::new();
+        writer.write(&mut file).unwrap();
+        SamplerOptions::recommended(Gguf::from_bytes(Bytes::from(&file[..]), "test").unwrap().keys())
+    }
+
+    #[test]
+    fn files_recommend_some_and_leave_the_rest_open() {
+        assert_eq!(recommended(&[]).unwrap(), SamplerOptions::default());
+        let some = recommended(&[
+            ("general.sampling.temp", 0.25_f32.into()),
+            ("general.sampling.top_k", (-1_i32).into()),
+            ("general.sampling.penalty_repeat", 1.5_f32.into()),
+            ("general.sampling.penalty_last_n", 20_i32.into()),
+        ]);
+        let expected = SamplerOptions {
+            temperature: 0.25,
+            top_k: 0,
+            repeat_penalty: 1.5,
+            repeat_last_n: 20,
+            ..SamplerOptions::default()
+        };
+        assert_eq!(some.unwrap(), expected);
+    }
+
+    #[test]
+    fn recommendations_that_make_no_sense_are_refused() {
+        for (key, value, named) in [
+            ("general.sampling.temp", OwnedValue::from(-1.0_f32), "temperature is -1"),
+            ("general.sampling.top_p", 2.0_f32.into(), "top_p is 2"),
+            ("general.sampling.top_k", (-7_i32).into(), "general.sampling.top_k"),
+            ("general.sampling.min_p", "much".into(), "general.sampling.min_p"),
+        ] {
+            let error = recommended(&[(key, value)]).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 
     proptest! {

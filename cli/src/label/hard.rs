@@ -33,15 +33,16 @@ pub fn answers(args: &AnswersArgs) -> Outcome {
         let options = TranslateOptions { from, to, beam, threads, ..TranslateOptions::default() };
         return talk(args, &mut Translator::open(&args.model, options)?);
     }
+    args.sampler.check()?;
+    let model = Model::open(&args.model)?;
     let options = ChatOptions {
         system: args.system.clone(),
         context: args.context,
         threads,
         max_tokens: Some(args.max_tokens),
-        sampler: args.sampler.options(|| 0)?,
+        sampler: Some(args.sampler.options(&model, || 0)?),
         ..ChatOptions::default()
     };
-    let model = Model::open(&args.model)?;
     talk(args, &mut Writer::new(&model, options, interrupt::requested)?)
 }
 

@@ -91,8 +91,9 @@ impl Answer {
 /// A conversation with a model. What was computed for earlier turns is kept and used again.
 ///
 /// What is None is as the library has it: no system prompt; what the model was trained for, but at most 4096 tokens of
-/// context; no limit of max_tokens; a thread for each core; temperature 0.8 (0 always takes the likeliest token), top_k
-/// 40, top_p 0.95, min_p 0.05, repeat_penalty 1, seed 0. With raw, text is continued as it stands, without the model's
+/// context; no limit of max_tokens; a thread for each core; tokens chosen as the model's file
+/// recommends, or with temperature 0.8 (0 always takes the likeliest token), top_k 40, top_p 0.95, min_p 0.05 and
+/// repeat_penalty 1; seed 0. With raw, text is continued as it stands, without the model's
 /// chat template. With shift, the oldest turns are forgotten when the context is full, instead of ending the answer.
 #[pyclass(frozen, module = "pupil")]
 pub struct Chat(Arc<Mutex<pupil::Chat>>);
@@ -120,15 +121,16 @@ impl Chat {
         seed: Option<u64>,
     ) -> PyResult<Self> {
         let defaults = ChatOptions::default();
-        let sampler = SamplerOptions {
-            temperature: temperature.unwrap_or(defaults.sampler.temperature),
-            top_k: top_k.unwrap_or(defaults.sampler.top_k),
-            top_p: top_p.unwrap_or(defaults.sampler.top_p),
-            min_p: min_p.unwrap_or(defaults.sampler.min_p),
-            repeat_penalty: repeat_penalty.unwrap_or(defaults.sampler.repeat_penalty),
-            seed: seed.unwrap_or(defaults.sampler.seed),
-            ..defaults.sampler
-        };
+        let recommended = model.model.sampling();
+        let sampler = Some(SamplerOptions {
+            temperature: temperature.unwrap_or(recommended.temperature),
+            top_k: top_k.unwrap_or(recommended.top_k),
+            top_p: top_p.unwrap_or(recommended.top_p),
+            min_p: min_p.unwrap_or(recommended.min_p),
+            repeat_penalty: repeat_penalty.unwrap_or(recommended.repeat_penalty),
+            seed: seed.unwrap_or(recommended.seed),
+            repeat_last_n: recommended.repeat_last_n,
+        });
         let threads = threads.unwrap_or(defaults.threads);
         let options = ChatOptions { system, raw, context, threads, max_tokens, stop, shift, sampler, ..defaults };
         let chat = pupil::Chat::new(&model.model, options).map_err(raise)?;

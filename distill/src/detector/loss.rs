@@ -25,8 +25,8 @@ use super::pieces::{bins, bins_of_teacher, focal};
 use super::student::Outputs;
 use crate::error::{Error, Result, within};
 use crate::loss::vector::sigmoid;
-use crate::nn::vectorised;
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+use crate::nn::{by_hand::of_one, vectorised};
+use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
@@ -179,9 +179,12 @@ pub fn loss(
         + bins * lost.bins
         + kd_classes * lost.kd_classes
         + kd_boxes * lost.kd_boxes;
-    let gradient = Tensor::from_vec(gradient, outputs.rows.shape(), &candle_core::Device::Cpu)?;
-    let op = Loss { value: total as f32, gradient };
-    Ok((outputs.rows.apply_op1(op)?, lost))
+    let rows = &outputs.rows;
+    let gradient = Tensor::from_vec(gradient, rows.shape(), rows.device())?;
+    let value = |_: &Tensor| Tensor::new(total as f32, rows.device());
+    // It is computed already.
+    let loss = of_one(rows, value, move |_, _, of_loss| gradient.broadcast_mul(of_loss))?;
+    Ok((loss, lost))
 }
 
 fn check(outputs: &Outputs, targets: &[Target], teacher: Option<&Soft>, objective: &Objective) -> Result<()> {
@@ -337,25 +340,5 @@ impl Rows<'_> {
             }
         }
         1.0 - giou
-    }
-}
-
-/// A loss that is computed already, with its gradient.
-struct Loss {
-    value: f32,
-    gradient: Tensor,
-}
-
-impl CustomOp1 for Loss {
-    fn name(&self) -> &'static str {
-        "detection-loss"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(vec![self.value]), Shape::from(())))
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, of_loss: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        self.gradient.affine(of_loss.to_scalar::<f32>()?.into(), 0.0).map(Some)
     }
 }

@@ -5,7 +5,7 @@ use super::config::Config;
 use super::network::{Build, Layer, POINT, Then, network};
 use crate::error::{Error, Result};
 use crate::nn::linear::{add_linear, linear};
-use crate::nn::maps::batch_norm::{Moments, batch_norm};
+use crate::nn::maps::batch_norm::{Batch, Moments, batch_norm, norm_of_batch};
 use crate::nn::maps::{Maps, dense::dense, depthwise::depthwise, upsample::upsample};
 use crate::student::normal;
 use candle_core::{Device, Tensor, Var};
@@ -67,6 +67,11 @@ impl Detector {
         &self.config
     }
 
+    /// Where its weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Every trainable tensor by its name.
     pub fn variables(&self) -> &BTreeMap<String, Var> {
         &self.variables
@@ -112,7 +117,8 @@ impl Detector {
     /// `Input` for pictures of another size than this, or one that is no multiple of 32.
     pub fn train(&mut self, pictures: &Tensor, size: [usize; 2]) -> Result<Outputs> {
         let (outputs, seen) = self.pass(pictures, size, true)?;
-        for (name, batch) in seen {
+        let (names, batches): (Vec<String>, Vec<Batch>) = seen.into_iter().unzip();
+        for (name, batch) in names.into_iter().zip(Batch::moments(batches)?) {
             let running = Arc::make_mut(self.running.get_mut(&name).expect("a norm of this network"));
             running.follow(&batch, MOMENTUM);
         }
@@ -167,8 +173,8 @@ pub(super) fn moments_in(all: &BTreeMap<String, Tensor>, name: &str, channels: u
     Ok(Some(found))
 }
 
-/// The moments of a batch, by the name of the convolution before the norm.
-type Seen = Vec<(String, Moments)>;
+/// What norms saw of a batch, by the name of the convolution before them.
+type Seen = Vec<(String, Batch)>;
 
 /// Makes variables; maps are their channels.
 struct Init {
@@ -279,15 +285,15 @@ impl Build for Forward<'_> {
             Then::Bias => return Ok((x.broadcast_add(self.variable(name, "bias"))?, maps)),
             Then::Norm(activation) => activation,
         };
-        let moments = match self.training {
-            true => Arc::new(Moments::of(&x)?),
-            false => self.student.running[name].clone(),
-        };
         let (weight, bias) = (self.variable(name, "norm.weight"), self.variable(name, "norm.bias"));
-        let x = batch_norm(&x, weight, bias, &moments, activation)?;
-        if self.training {
-            self.seen.push((layer.name, Arc::unwrap_or_clone(moments)));
-        }
+        let x = match self.training {
+            true => {
+                let (x, batch) = norm_of_batch(&x, weight, bias, activation)?;
+                self.seen.push((layer.name, batch));
+                x
+            }
+            false => batch_norm(&x, weight, bias, &self.student.running[name], activation)?,
+        };
         Ok((x, maps))
     }
 

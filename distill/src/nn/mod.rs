@@ -11,7 +11,7 @@
 //! | [`maps`] | convolutions, batch norms: what detectors are made of |
 //!
 //! Texts of different lengths lie one after the other, without padding ([`Segments`]): only attention needs to know
-//! where one ends. Each operation of language models has two forms. The fused one runs on f32 on the CPU, on all threads,
+//! where one ends. Each operation has two forms. The fused one runs on f32 on the CPU, on all threads,
 //! and has its own backward pass; the composed one is made of candle's own operations, and runs on any device and in f64.
 //! Tests hold one against the other. `fused` chooses.
 

@@ -45,8 +45,6 @@ pub fn decays(name: &str, variable: &Tensor) -> bool {
 /// The optimiser and its state.
 pub struct AdamW {
     config: Config,
-    /// What now holds of it.
-    ema: f64,
     steps: u64,
     form: Box<dyn Form>,
 }
@@ -126,7 +124,7 @@ impl AdamW {
             true => Box::new(Fused::new(&kept, ema > 0.0)?),
             false => Box::new(Composed::new(&kept, ema > 0.0)?),
         };
-        Ok(Self { config, ema, steps: 0, form })
+        Ok(Self { config, steps: 0, form })
     }
 
     /// Steps done.
@@ -134,10 +132,11 @@ impl AdamW {
         self.steps
     }
 
-    /// From now on, this much of the running mean of weights stays from step to step, at most as much as in the constants:
-    /// a mean that has just begun is to forget the first weights soon.
-    pub fn set_ema(&mut self, ema: f64) {
-        self.ema = ema.min(self.config.ema);
+    /// How much of the running mean of weights stays at the next step. It starts low: a mean that has just begun is to
+    /// forget the first weights soon.
+    pub fn ema(&self) -> f64 {
+        let step = (self.steps + 1) as f64;
+        self.config.ema.min(step / (9.0 + step))
     }
 
     /// Moves the variables against their gradients and returns the norm of these before clipping.
@@ -158,7 +157,7 @@ impl AdamW {
             })
             .collect::<Result<_>>()?;
         let Config { beta1, beta2, epsilon, weight_decay, clip, .. } = self.config;
-        let ema = self.ema;
+        let ema = self.ema();
         let steps = (self.steps + 1).min(1 << 30) as i32;
         let factors = |norm: f64| match norm.is_finite() {
             true => Ok(Factors {

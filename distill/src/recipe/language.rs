@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result, within},
     loss::Divergence,
 };
+use pupil::text::SamplerOptions;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -78,6 +79,12 @@ pub struct InitRecipe {
 pub struct DataRecipe {
     /// Text; a part of it is held out.
     pub files: Vec<PathBuf>,
+    /// More of such text, which is too little beside the rest: what is trained on of it comes `times` times an epoch.
+    #[serde(default)]
+    pub often: Vec<PathBuf>,
+    /// How many times.
+    #[serde(default = "defaults::times")]
+    pub times: usize,
     /// Text that is only trained on, such as what a teacher wrote; what has a source that is held out is left out.
     #[serde(default)]
     pub extra: Vec<PathBuf>,
@@ -253,6 +260,20 @@ pub struct OutputRecipe {
     pub from: Option<String>,
     /// The language that it translates to.
     pub to: Option<String>,
+    /// How a chat student's tokens should be chosen, where its user says nothing else.
+    pub sampling: Option<SamplingRecipe>,
+}
+
+/// `[output.sampling]`: what differs from the runtime's defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct SamplingRecipe {
+    pub temperature: Option<f32>,
+    pub top_k: Option<u16>,
+    pub top_p: Option<f32>,
+    pub min_p: Option<f32>,
+    pub repeat_penalty: Option<f32>,
 }
 
 mod defaults {
@@ -260,6 +281,7 @@ mod defaults {
     use crate::loss::Divergence;
 
     defaults! {
+        times: usize = 4;
         validation: usize = 500;
         max_tokens: usize = 128;
         max_ratio: f64 = 3.0;
@@ -297,7 +319,8 @@ impl Recipe {
 impl Rules for Recipe {
     fn place(&mut self, folder: &Path, data_root: Option<&Path>) {
         let data = data_root.unwrap_or(folder);
-        self.data.files.iter_mut().for_each(|file| *file = data.join(&*file));
+        let files = self.data.files.iter_mut().chain(&mut self.data.often);
+        files.for_each(|file| *file = data.join(&*file));
         let TeacherRecipe { gguf, checkpoint, labels } = &mut self.teacher;
         let others = [&mut self.tokenizer.file, gguf, checkpoint, labels].into_iter().flatten();
         let others = others.chain(self.init.as_mut().map(|init| &mut init.file));
@@ -328,6 +351,13 @@ impl Rules for Recipe {
         if self.kind == Kind::Chat && self.init.as_ref().is_some_and(|init| init.decoder_layers.is_some()) {
             return Err(Error::input("init.decoder_layers is set, expected init.layers alone for kind \"chat\""));
         }
+        if let Some(sampling) = output.sampling {
+            if self.kind == Kind::Translate {
+                return Err(Error::input("[output.sampling] is there, expected it for kind \"chat\" only"));
+            }
+            sampling.check()?;
+        }
+        within("data.times", data.times as f64, 1.0, 1000.0)?;
         within("data.max_tokens", data.max_tokens as f64, 8.0, f64::from(1 << 16))?;
         within("data.max_ratio", data.max_ratio, 1.0, f64::INFINITY)?;
         within("data.limit", data.limit.map_or(1.0, |limit| limit as f64), 1.0, f64::INFINITY)?;
@@ -395,9 +425,10 @@ impl Rules for Recipe {
         ];
         let named = named.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?)));
         let data = self.data.files.iter().map(|file| ("data.files", file));
+        let often = self.data.often.iter().map(|file| ("data.often", file));
         let extra = self.data.extra.iter().map(|file| ("data.extra", file));
         let init = self.init.iter().map(|init| ("init.file", &init.file));
-        for (key, file) in named.chain(init).chain(data).chain(extra) {
+        for (key, file) in named.chain(init).chain(data).chain(often).chain(extra) {
             check_there(key, file)?;
         }
         check_folder(&self.output.file)
@@ -415,6 +446,20 @@ impl TeacherRecipe {
     /// The teacher's file, if there is one.
     pub fn path(&self) -> Option<&Path> {
         [&self.gguf, &self.checkpoint, &self.labels].into_iter().flatten().next().map(PathBuf::as_path)
+    }
+}
+
+impl SamplingRecipe {
+    fn check(self) -> Result<()> {
+        let open = SamplerOptions::default();
+        let options = SamplerOptions {
+            temperature: self.temperature.unwrap_or(open.temperature),
+            top_p: self.top_p.unwrap_or(open.top_p),
+            min_p: self.min_p.unwrap_or(open.min_p),
+            repeat_penalty: self.repeat_penalty.unwrap_or(open.repeat_penalty),
+            ..open
+        };
+        options.validate().map_err(|error| Error::from(error).at("output.sampling"))
     }
 }
 

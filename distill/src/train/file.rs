@@ -48,6 +48,13 @@ pub fn card(recipe: &Recipe, validation: f64, score_name: &str, score: Option<f6
         ("pupil.translate.to", output.to.as_deref()),
         ("pupil.teacher", recipe.teacher.path().and_then(file_name).as_deref()),
     ]);
+    let sampling = output.sampling.unwrap_or_default();
+    let real = |name: &str, value: Option<f32>| value.map(|v| (format!("general.sampling.{name}"), v.into()));
+    keys.extend(real("temp", sampling.temperature));
+    keys.extend(sampling.top_k.map(|k| ("general.sampling.top_k".into(), i32::from(k).into())));
+    keys.extend(real("top_p", sampling.top_p));
+    keys.extend(real("min_p", sampling.min_p));
+    keys.extend(real("penalty_repeat", sampling.repeat_penalty));
     let loss = &recipe.loss;
     keys.push((
         "pupil.loss".into(),

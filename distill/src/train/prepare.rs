@@ -11,7 +11,11 @@ use crate::{
     recipe::{Learner, Recipe},
     tokenizer::Vocabulary,
 };
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::HashSet,
+    iter,
+    path::{Path, PathBuf},
+};
 
 /// Text, ready for training.
 pub struct Prepared {
@@ -68,9 +72,15 @@ fn parts(recipe: &Recipe, say: &mut dyn FnMut(String)) -> Result<Parts> {
             say(corpus.bad.summary("lines"));
         }
     };
-    let corpus = Corpus::read(&data.files, recipe.kind)?;
+    let files: Vec<&PathBuf> = data.files.iter().chain(&data.often).collect();
+    let corpus = Corpus::read(&files, recipe.kind)?;
     tell(&corpus);
     let mut parts = Parts::new(corpus.items, recipe.held_out());
+    if !data.often.is_empty() {
+        let often: HashSet<Item> = Corpus::read(&data.often, recipe.kind)?.items.into_iter().collect();
+        let times = |item: &Item| if often.contains(item) { data.times } else { 1 };
+        parts.train = parts.train.into_iter().flat_map(|item| iter::repeat_n(item.clone(), times(&item))).collect();
+    }
     if !data.extra.is_empty() {
         let extra = Corpus::read(&data.extra, recipe.kind)?;
         tell(&extra);

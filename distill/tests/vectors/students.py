@@ -102,7 +102,7 @@ def adamw():
         total = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         for average, p in zip(averages, parameters):
-            average.lerp_(p.detach(), 1 - 0.9)
+            average.lerp_(p.detach(), 1 - min(0.9, (step + 1) / (10 + step)))
         steps.append(dict(gradients=[g.flatten().tolist() for g in gradients], norm=float(total),
                           weights=[p.detach().flatten().tolist() for p in parameters],
                           averages=[a.flatten().tolist() for a in averages]))

@@ -6,6 +6,7 @@ use super::product::{Left, Padded, add_product};
 use crate::loss::vector::exp;
 use crate::nn::{numbers, tensor, with_numbers};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use pulp::Simd;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -151,7 +152,7 @@ impl Op {
 
     /// Loads a head and computes its probabilities, without dropout.
     #[inline(always)]
-    fn probabilities(&self, text: &Text<'_>, head: usize, scratch: &mut Scratch) {
+    fn probabilities<S: Simd>(&self, simd: S, text: &Text<'_>, head: usize, scratch: &mut Scratch) {
         let Attention { heads, head_dim, scale, causal, .. } = self.attention;
         let (n, m) = text.rows;
         let Scratch { q, k, v, turned, p, .. } = scratch;
@@ -161,7 +162,7 @@ impl Op {
         self.load(v, text.kv, m, &of_v, false, 1.0);
         turned.transpose(k, m, head_dim);
         p.clear(n, m);
-        add_product(p, n, head_dim, Left { data: q.flat(), row: q.stride(), column: 1 }, turned);
+        add_product(simd, p, n, head_dim, Left { data: q.flat(), row: q.stride(), column: 1 }, turned);
         let stride = p.stride();
         for (i, row) in p.flat_mut().chunks_exact_mut(stride).take(n).enumerate() {
             let seen = if causal { i + 1 } else { m };
@@ -189,18 +190,18 @@ impl Op {
     }
 
     #[inline(always)]
-    fn forward(&self, text: &Text<'_>, out: &mut [f32], scratch: &mut Scratch) {
+    fn forward<S: Simd>(&self, simd: S, text: &Text<'_>, out: &mut [f32], scratch: &mut Scratch) {
         let Attention { heads, head_dim, .. } = self.attention;
         let (n, m) = text.rows;
         if n == 0 || m == 0 {
             return;
         }
         for head in 0..heads {
-            self.probabilities(text, head, scratch);
+            self.probabilities(simd, text, head, scratch);
             let Scratch { v, p, out: sums, .. } = scratch;
             self.drop(text, head, p);
             sums.clear(n, head_dim);
-            add_product(sums, n, m, Left { data: p.flat(), row: p.stride(), column: 1 }, v);
+            add_product(simd, sums, n, m, Left { data: p.flat(), row: p.stride(), column: 1 }, v);
             let columns = Columns { stride: heads * head_dim, first: head * head_dim };
             self.store(out, sums, n, &columns, false, 1.0);
         }
@@ -208,7 +209,14 @@ impl Op {
 
     /// Adds gradients to the zeros in `of_q`, and in `of_kv` if those are not the same, and gives those of the biases.
     #[inline(always)]
-    fn backward(&self, text: &Text<'_>, of_out: &[f32], gradients: [&mut [f32]; 2], scratch: &mut Scratch) -> Vec<f32> {
+    fn backward<S: Simd>(
+        &self,
+        simd: S,
+        text: &Text<'_>,
+        of_out: &[f32],
+        gradients: [&mut [f32]; 2],
+        scratch: &mut Scratch,
+    ) -> Vec<f32> {
         let Attention { heads, kv_heads, head_dim, scale, .. } = self.attention;
         let (n, m) = text.rows;
         let [of_queries, of_keys] = gradients;
@@ -218,7 +226,7 @@ impl Op {
         }
         let group = heads / kv_heads;
         for head in 0..heads {
-            self.probabilities(text, head, scratch);
+            self.probabilities(simd, text, head, scratch);
             let Scratch { q, k, v, turned, p, of_out: of_sums, of_q, of_k, of_v, of_p, .. } = &mut *scratch;
             let columns = Columns { stride: heads * head_dim, first: head * head_dim };
             self.load(of_sums, of_out, n, &columns, false, 1.0);
@@ -226,7 +234,14 @@ impl Op {
             // ∂P = ∂O Vᵀ, ∂S = P (∂P − Σ P ∂P)
             turned.transpose(v, m, head_dim);
             of_p.clear(n, m);
-            add_product(of_p, n, head_dim, Left { data: of_sums.flat(), row: of_sums.stride(), column: 1 }, turned);
+            add_product(
+                simd,
+                of_p,
+                n,
+                head_dim,
+                Left { data: of_sums.flat(), row: of_sums.stride(), column: 1 },
+                turned,
+            );
             self.drop(text, head, of_p);
             let stride = p.stride();
             let rows = of_p.flat_mut().chunks_exact_mut(stride).zip(p.flat().chunks_exact(stride)).take(n);
@@ -244,14 +259,14 @@ impl Op {
 
             // ∂Q = ∂S K, ∂K = ∂Sᵀ Q, ∂V = Pᵀ ∂O
             of_q.clear(n, head_dim);
-            add_product(of_q, n, m, Left { data: of_p.flat(), row: stride, column: 1 }, k);
+            add_product(simd, of_q, n, m, Left { data: of_p.flat(), row: stride, column: 1 }, k);
             if head % group == 0 {
                 of_k.clear(m, head_dim);
                 of_v.clear(m, head_dim);
             }
-            add_product(of_k, m, n, Left { data: of_p.flat(), row: 1, column: stride }, q);
+            add_product(simd, of_k, m, n, Left { data: of_p.flat(), row: 1, column: stride }, q);
             self.drop(text, head, p);
-            add_product(of_v, m, n, Left { data: p.flat(), row: 1, column: stride }, of_sums);
+            add_product(simd, of_v, m, n, Left { data: p.flat(), row: 1, column: stride }, of_sums);
 
             let [q_columns, k_columns, v_columns] = self.columns(head);
             self.store(of_queries, of_q, n, &q_columns, true, scale);
@@ -278,8 +293,8 @@ impl pulp::WithSimd for Forward<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        self.op.forward(self.text, self.out, self.scratch);
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.op.forward(simd, self.text, self.out, self.scratch);
     }
 }
 
@@ -295,8 +310,8 @@ impl pulp::WithSimd for Backward<'_, '_> {
     type Output = Vec<f32>;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> Vec<f32> {
-        self.op.backward(self.text, self.of_out, self.gradients, self.scratch)
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+        self.op.backward(simd, self.text, self.of_out, self.gradients, self.scratch)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Matrix products of the size of a head: too small for packing, large enough to want registers.
 
 use crate::loss::vector::{Group, LANES};
+use pulp::Simd;
 
-/// Rows and groups that are summed in registers.
+/// Rows, and vectors of each, that are summed in registers.
 const ROWS: usize = 4;
-const GROUPS: usize = 2;
+const VECTORS: usize = 2;
 
 /// A matrix whose rows are padded to whole groups with zeros.
 #[derive(Default)]
@@ -63,56 +64,62 @@ pub(super) struct Left<'a> {
 
 /// `out += a · b` for `m` rows and `k` terms; `out` has the width of `b`.
 ///
-/// The sums are fused multiply-adds: without such an instruction they would be slow, but no x86 processor with AVX2 and
-/// no 64-bit ARM is.
+/// The sums are of vectors by name. As loops over numbers they are left in memory, number by number, by compilers that
+/// unroll the numbers of a vector before the vectors.
 #[inline(always)]
-pub(super) fn add_product(out: &mut Padded, m: usize, k: usize, a: Left<'_>, b: &Padded) {
+pub(super) fn add_product<S: Simd>(simd: S, out: &mut Padded, m: usize, k: usize, a: Left<'_>, b: &Padded) {
     assert!(out.width == b.width && out.groups.len() >= m * out.width && b.groups.len() >= k * b.width);
-    let width = b.width;
+    // A group is one vector or several.
+    let width = b.stride() / S::F32_LANES;
+    let (out, b) = (S::as_mut_simd_f32s(out.flat_mut()).0, S::as_simd_f32s(b.flat()).0);
+    let mut product = Product { simd, out, a, b, width, k };
     let mut i = 0;
     while i < m {
         let rows = ROWS.min(m - i);
         let mut j = 0;
         while j < width {
-            let groups = GROUPS.min(width - j);
-            match (rows == ROWS, groups == GROUPS) {
-                (true, true) => tile::<ROWS, GROUPS>(out, k, a, b, i, j),
-                (true, false) => tile::<ROWS, 1>(out, k, a, b, i, j),
-                (false, _) => {
-                    for i in i..i + rows {
-                        match groups == GROUPS {
-                            true => tile::<1, GROUPS>(out, k, a, b, i, j),
-                            false => tile::<1, 1>(out, k, a, b, i, j),
-                        }
-                    }
-                }
+            let vectors = VECTORS.min(width - j);
+            match (rows == ROWS, vectors == VECTORS) {
+                (true, true) => product.tile::<ROWS, VECTORS>(i, j),
+                (true, false) => product.tile::<ROWS, 1>(i, j),
+                (false, true) => (i..i + rows).for_each(|i| product.tile::<1, VECTORS>(i, j)),
+                (false, false) => (i..i + rows).for_each(|i| product.tile::<1, 1>(i, j)),
             }
-            j += groups;
+            j += if vectors == VECTORS { VECTORS } else { 1 };
         }
         i += rows;
     }
 }
 
-#[inline(always)]
-fn tile<const R: usize, const G: usize>(out: &mut Padded, k: usize, a: Left<'_>, b: &Padded, i: usize, j: usize) {
-    let width = b.width;
-    let mut sums = [[[0.0_f32; LANES]; G]; R];
-    let rows: [&[f32]; R] = std::array::from_fn(|r| &a.data[(i + r) * a.row..]);
-    for t in 0..k {
-        let right: &[Group; G] = b.groups[t * width + j..][..G].try_into().expect("G groups");
-        for r in 0..R {
-            let left = rows[r][t * a.column];
-            for g in 0..G {
-                for lane in 0..LANES {
-                    sums[r][g][lane] = left.mul_add(right[g][lane], sums[r][g][lane]);
+struct Product<'a, S: Simd> {
+    simd: S,
+    out: &'a mut [S::f32s],
+    a: Left<'a>,
+    b: &'a [S::f32s],
+    /// Vectors of a row of `out` and of `b`.
+    width: usize,
+    k: usize,
+}
+
+impl<S: Simd> Product<'_, S> {
+    /// `R` rows from `i` on of `V` vectors from `j` on.
+    #[inline(always)]
+    fn tile<const R: usize, const V: usize>(&mut self, i: usize, j: usize) {
+        let Self { simd, a, b, width, k, .. } = *self;
+        let mut sums = [[simd.splat_f32s(0.0); V]; R];
+        for t in 0..k {
+            let right: &[_; V] = b[t * width + j..][..V].try_into().expect("V vectors");
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let left = simd.splat_f32s(a.data[(i + r) * a.row + t * a.column]);
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = simd.mul_add_f32s(left, *right, *sum);
                 }
             }
         }
-    }
-    for (r, sums) in sums.iter().enumerate() {
-        let out = &mut out.groups[(i + r) * width + j..][..G];
-        for (out, sum) in out.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-            *out += sum;
+        for (r, sums) in sums.iter().enumerate() {
+            for (out, sum) in self.out[(i + r) * width + j..][..V].iter_mut().zip(sums) {
+                *out = simd.add_f32s(*out, *sum);
+            }
         }
     }
 }
@@ -132,7 +139,7 @@ mod tests {
             out.clear(m, n);
             out.flat_mut()[0] = 1.0;
             for (row, column) in [(k, 1), (1, m)] {
-                add_product(&mut out, m, k, Left { data: &a, row, column }, &b);
+                add_product(pulp::Scalar, &mut out, m, k, Left { data: &a, row, column }, &b);
             }
             for i in 0..m {
                 for j in 0..n {

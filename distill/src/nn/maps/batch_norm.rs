@@ -4,9 +4,9 @@
 //! batch, and gradients go through them; afterwards they are running means of those, and the whole norm becomes part of
 //! the convolution before it.
 
-use super::super::{TASK, each_variant, fill_rows, fused, numbers, tensor, vectorised, with_numbers};
-use super::Activation;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use super::super::{TASK, by_hand::of_two, each_variant, fill_rows, fused, numbers, tensor, vectorised, with_numbers};
+use super::{Activation, composed::column_sums};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -116,6 +116,60 @@ fn task_moments(x: &[f32], mean: &mut [f32], squares: &mut [f32]) {
     }
 }
 
+/// What a norm saw of a batch, wherever that is.
+pub enum Batch {
+    /// On the CPU.
+    Known(Arc<Moments>),
+    /// On another device.
+    There {
+        /// `[1, channels]`
+        mean: Tensor,
+        /// `[1, channels]`
+        variance: Tensor,
+        /// Rows of the batch.
+        rows: usize,
+    },
+}
+
+impl Batch {
+    /// What several norms saw. Another device is waited for once.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn moments(all: Vec<Self>) -> Result<Vec<Arc<Moments>>> {
+        let there = all.iter().filter_map(|batch| match batch {
+            Self::Known(_) => None,
+            Self::There { mean, variance, .. } => Some([mean, variance]),
+        });
+        let there: Vec<&Tensor> = there.flatten().collect();
+        let numbers = match there.is_empty() {
+            true => Vec::new(),
+            false => Tensor::cat(&there, 1)?.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?,
+        };
+        let mut numbers = numbers.into_iter();
+        let moments = all.into_iter().map(|batch| match batch {
+            Self::Known(moments) => Ok(moments),
+            Self::There { mean, rows, .. } => {
+                let mut next = || numbers.by_ref().take(mean.elem_count()).collect();
+                Ok(Arc::new(Moments { mean: next(), variance: next(), rows }))
+            }
+        });
+        moments.collect()
+    }
+}
+
+/// [`batch_norm`] by the moments of the rows of `x`, and these.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn norm_of_batch(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation) -> Result<(Tensor, Batch)> {
+    if fused(&[x, weight, bias]) {
+        let moments = Arc::new(Moments::of(x)?);
+        return Ok((batch_norm(x, weight, bias, &moments, activation)?, Batch::Known(moments)));
+    }
+    composed_of_batch(x, weight, bias, activation)
+}
+
 /// `activation(weight · (x − mean) / √(variance + ε) + bias)` for `x` of `[rows, channels]`. If the moments are [those of the
 /// rows](Moments::of), gradients go through them; otherwise (`rows` is 0) they are constants.
 ///
@@ -143,19 +197,40 @@ pub fn batch_norm(
 }
 
 fn composed(x: &Tensor, weight: &Tensor, bias: &Tensor, moments: &Moments, activation: Activation) -> Result<Tensor> {
-    let (centred, variance) = match moments.rows {
-        0 => {
-            let constant = |x: &[f32], like: &Tensor| Tensor::new(x, like.device())?.to_dtype(like.dtype());
-            (x.broadcast_sub(&constant(&moments.mean, x)?)?, constant(&moments.variance, x)?)
-        }
-        _ => {
-            let centred = x.broadcast_sub(&x.mean_keepdim(0)?)?;
-            let variance = centred.sqr()?.mean(0)?;
-            (centred, variance)
-        }
-    };
-    let scaled = centred.broadcast_mul(&(variance + f64::from(EPSILON))?.sqrt()?.recip()?)?;
+    if moments.rows > 0 {
+        return Ok(composed_of_batch(x, weight, bias, activation)?.0);
+    }
+    let constant = |x: &[f32], like: &Tensor| Tensor::new(x, like.device())?.to_dtype(like.dtype());
+    let inverse = (constant(&moments.variance, x)? + f64::from(EPSILON))?.sqrt()?.recip()?;
+    let scaled = x.broadcast_sub(&constant(&moments.mean, x)?)?.broadcast_mul(&inverse)?;
     activation.composed(&scaled.broadcast_mul(weight)?.broadcast_add(bias)?)
+}
+
+/// With the backward pass of [`Norm`].
+fn composed_of_batch(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation) -> Result<(Tensor, Batch)> {
+    let rows = x.dim(0)?;
+    let mean_of = move |x: &Tensor| column_sums(x)? / rows as f64;
+    let plain = x.detach();
+    let mean = mean_of(&plain)?;
+    let centred = plain.broadcast_sub(&mean)?;
+    let variance = mean_of(&centred.sqr()?)?;
+    let inverse = (&variance + f64::from(EPSILON))?.sqrt()?.recip()?;
+    let normal = centred.broadcast_mul(&inverse)?;
+    let part = |line: &Tensor, which: usize| line.narrow(0, which, 1);
+    let line = Tensor::stack(&[weight, bias], 0)?;
+    let here = normal.clone();
+    let scaled = of_two(
+        x,
+        &line,
+        |_, line| here.broadcast_mul(&part(line, 0)?)?.broadcast_add(&part(line, 1)?),
+        move |_, line, gradient| {
+            let (plain, along) = (column_sums(gradient)?, column_sums(&(gradient * &normal)?)?);
+            let means = normal.broadcast_mul(&(&along / rows as f64)?)?.broadcast_add(&(&plain / rows as f64)?)?;
+            let of_x = (gradient - means)?.broadcast_mul(&(part(line, 0)? * &inverse)?)?;
+            Ok((of_x, Tensor::cat(&[along, plain], 0)?))
+        },
+    )?;
+    Ok((activation.composed(&scaled)?, Batch::There { mean, variance, rows }))
 }
 
 struct Norm {

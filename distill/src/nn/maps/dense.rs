@@ -1,8 +1,8 @@
 //! Dense convolutions of several pixels, as products of what windows see: for the first layer, whose maps have few
 //! channels.
 
-use super::super::{TASK, fused, numbers, tensor, with_numbers};
-use super::{Maps, Window, seen};
+use super::super::{TASK, fused, linear::linear, numbers, tensor, with_numbers};
+use super::{Maps, Window, composed};
 use crate::loss::matmul::{Matrix, multiply};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -20,7 +20,7 @@ pub fn dense(x: &Tensor, weight: &Tensor, maps: Maps, window: Window) -> Result<
     }
     match fused(&[x, weight]) {
         true => x.contiguous()?.apply_op2(weight, Dense { maps, window }),
-        false => Tensor::cat(&seen(x, maps, window)?, 1)?.matmul(&weight.t()?),
+        false => linear(&composed::windows(x, maps, window)?, weight),
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
             check(
                 case,
                 |t| dense(&t[0], &t[1], maps, window),
-                |t| Tensor::cat(&seen(&t[0], maps, window)?, 1)?.matmul(&t[1].t()?),
+                |t| composed::windows(&t[0], maps, window)?.matmul(&t[1].t()?),
             );
         }
     }

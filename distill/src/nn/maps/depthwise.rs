@@ -5,7 +5,7 @@
 //! pixel?), so that one loop answers both.
 
 use super::super::{TASK, fused, numbers, tensor, vectorised, with_numbers};
-use super::{MAX_KERNEL, Maps, Tap, Window, seen};
+use super::{MAX_KERNEL, Maps, Tap, Window, composed};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -21,14 +21,8 @@ pub fn depthwise(x: &Tensor, weight: &Tensor, maps: Maps, window: Window) -> Res
     }
     match fused(&[x, weight]) {
         true => x.contiguous()?.apply_op2(weight, Depthwise { maps, window }),
-        false => composed(x, weight, maps, window),
+        false => composed::depthwise(x, weight, maps, window),
     }
-}
-
-fn composed(x: &Tensor, weight: &Tensor, maps: Maps, window: Window) -> Result<Tensor> {
-    let seen = seen(x, maps, window)?;
-    let parts = seen.iter().enumerate().map(|(tap, seen)| seen.broadcast_mul(&weight.narrow(0, tap, 1)?));
-    parts.reduce(|a, b| a? + b?).expect("a window has places")
 }
 
 struct Depthwise {
@@ -248,7 +242,7 @@ mod tests {
         {
             let (maps, window) = (Maps { n: 2, height, width }, Window { kernel, stride });
             let case = Case::new(&[&[maps.rows(), channels], &[window.taps(), channels]]);
-            check(case, |t| depthwise(&t[0], &t[1], maps, window), |t| composed(&t[0], &t[1], maps, window));
+            check(case, |t| depthwise(&t[0], &t[1], maps, window), |t| composed::depthwise(&t[0], &t[1], maps, window));
         }
     }
 

@@ -7,6 +7,7 @@
 //! | [`batch_norm`] | norms by the statistics of a batch or by those of many, with what is applied to the result |
 //! | [`activation`] | activations |
 //! | [`mod@upsample`] | twice the height and width |
+//! | `composed.rs` | windows out of candle's operations, for other devices |
 //!
 //! A batch of n maps is a matrix `[n · height · width, channels]` with a row for each pixel, map by map and row by row: the
 //! order in which the runtime keeps its maps. A convolution of single pixels is then a product with a matrix, and all other
@@ -14,6 +15,7 @@
 
 pub mod activation;
 pub mod batch_norm;
+mod composed;
 pub mod dense;
 pub mod depthwise;
 pub mod upsample;
@@ -69,7 +71,7 @@ impl Maps {
 }
 
 /// A square window that moves over maps, which are surrounded by `kernel / 2` pixels of 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Its side: 1, 3, 5 or 7.
     pub kernel: usize,
@@ -121,28 +123,6 @@ impl Window {
         let end = (from + pad).saturating_sub(tap).div_ceil(self.stride).min(to);
         first.min(end)..end
     }
-
-    /// For each place in the window, the row that it sees at each position; the row behind the last stands for zeros.
-    fn sources(self, maps: Maps) -> Vec<Vec<u32>> {
-        let to = maps.through(self);
-        let [vertical, horizontal] = [self.covered(maps.height, to.height), self.covered(maps.width, to.width)];
-        let mut sources = vec![Vec::with_capacity(to.rows()); self.taps()];
-        for (tap, sources) in sources.iter_mut().enumerate() {
-            let at = |side: &[Tap], tap: usize| side.iter().find(|t| t.tap == tap).map(|t| t.at);
-            for map in 0..maps.n {
-                for y in &vertical {
-                    for x in &horizontal {
-                        let row = match (at(y, tap / self.kernel), at(x, tap % self.kernel)) {
-                            (Some(y), Some(x)) => (map * maps.height + y) * maps.width + x,
-                            _ => maps.rows(),
-                        };
-                        sources.push(row as u32);
-                    }
-                }
-            }
-        }
-        sources
-    }
 }
 
 /// A pixel or position along a side, and a place in the window.
@@ -150,14 +130,6 @@ impl Window {
 struct Tap {
     at: usize,
     tap: usize,
-}
-
-/// What each place in the window sees, `[positions, channels]`, out of candle's operations.
-fn seen(x: &Tensor, maps: Maps, window: Window) -> Result<Vec<Tensor>> {
-    let zeros = Tensor::zeros((1, x.dim(1)?), x.dtype(), x.device())?;
-    let x = Tensor::cat(&[x, &zeros], 0)?;
-    let select = |rows: Vec<u32>| x.index_select(&Tensor::new(rows, x.device())?, 0);
-    window.sources(maps).into_iter().map(select).collect()
 }
 
 #[cfg(test)]

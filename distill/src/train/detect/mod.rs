@@ -17,7 +17,6 @@ pub mod trainer;
 use super::{Options, Outcome, Watch, forget};
 use crate::{
     detector::Detector,
-    device::DeviceKind,
     error::{Error, Result},
     eval::detect::Scores,
     recipe::detect::Recipe,
@@ -61,9 +60,10 @@ pub struct FileReport {
 /// Before anything is trained: whatever the recipe, its files, or the folder of another training get wrong. Later: `Input`
 /// if the loss is no number, `Io` if the disk is full; the last checkpoint is then as it was.
 pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Result<Outcome<Report>> {
-    if options.device != DeviceKind::Cpu {
-        return Err(Error::input("detectors learn on the CPU alone, expected the device cpu"));
-    }
+    options.device.run(|device| distill_on(device, recipe, options, watch))
+}
+
+fn distill_on(device: &Device, recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Result<Outcome<Report>> {
     let folder = &options.folder;
     fs::create_dir_all(folder).map_err(|error| Error::io(folder, &error))?;
     if options.fresh {
@@ -71,7 +71,7 @@ pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Res
     }
     let data = Prepared::new(recipe, &mut |line| watch.say(&line))?;
     let config = recipe.student.config(data.classes.len())?;
-    let student = Detector::new(config, recipe.train.seed, &Device::Cpu)?;
+    let student = Detector::new(config, recipe.train.seed, device)?;
     watch.say(&format!("student: {:.2} M parameters", parameters(&student) as f64 / 1e6));
     let teacher = data.teacher(recipe, student.config(), options.threads, &mut |line| watch.say(&line))?;
     let mut trainer = Trainer::new(recipe, options, &data, student, teacher)?;

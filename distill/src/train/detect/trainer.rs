@@ -23,7 +23,7 @@ use crate::{
         weights::{check_all_reached, named, set},
     },
 };
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -226,7 +226,7 @@ impl Course for Trainer<'_> {
         let number = self.state.step + 1;
         let batch = self.queue.next_batch()?;
         let (count, size) = (batch.pictures.len(), self.recipe.student.size);
-        let pixels = Tensor::from_vec(batch.pixels, (count * size[0] * size[1], 3), &Device::Cpu)?;
+        let pixels = Tensor::from_vec(batch.pixels, (count * size[0] * size[1], 3), self.student.device())?;
         let outputs = self.student.train(&pixels, size)?;
         let truths: Vec<Option<&[Truth]>> = batch.truths.iter().map(Option::as_deref).collect();
         let targets = assign(&outputs, &truths)?;
@@ -246,9 +246,7 @@ impl Course for Trainer<'_> {
         if self.state.step == 0 {
             check_all_reached(self.student.variables(), &gradients)?;
         }
-        // A mean over few steps forgets the first weights soon.
-        let ema = self.recipe.train.ema.min(number as f64 / (9 + number) as f64);
-        self.optimizer.set_ema(ema);
+        let ema = self.optimizer.ema();
         let norm = self.optimizer.step(self.student.variables(), &gradients, moment.rate);
         let norm = norm.map_err(|error| error.at(format!("step {number}")))?;
         self.average_statistics(ema)?;
