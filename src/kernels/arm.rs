@@ -4,7 +4,9 @@
 //! crate builds with, is a line of assembly: half precision, the products of bytes, prefetching.
 
 use super::formats::Kind;
+use super::gemv::PREFETCH;
 use super::simd::{Blocks, FourRows, Matrix, Pairs, Simd};
+use super::tile::Tile;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -173,6 +175,100 @@ fn in_lanes(halves: [u16; 4]) -> uint16x4_t {
     vset_lane_u16::<3>(halves[3], x)
 }
 
+/// Asks for the cache line `offset` bytes after `at`: a number and not a pointer, since nothing need be there, and nothing
+/// that the program can see is read.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn prefetch(at: usize, offset: usize) {
+    // SAFETY: prefetching has no effects but on time.
+    unsafe {
+        asm!("prfm pldl1keep, [{at}, {offset}]", at = in(reg) at, offset = in(reg) offset,
+            options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// The quants of a row's next block of Q8_0, with its scale put into a lane of `halves`; `row` moves on to the block after.
+/// Loads that move their address are what makes blocks of 34 bytes take no more instructions than if they were of 32 with
+/// the scales elsewhere.
+///
+/// # Safety
+/// `row` points to a whole block.
+#[inline]
+#[target_feature(enable = "neon")]
+#[allow(unsafe_code)]
+unsafe fn next_block<const LANE: usize>(row: &mut *const u8, halves: &mut uint16x4_t) -> [uint8x16_t; 2] {
+    let (low, high);
+    // SAFETY: 2 and 32 bytes are read, which the caller says are there. The first scale replaces the whole vector, so that
+    // no block waits for the one before.
+    unsafe {
+        if LANE == 0 {
+            asm!(
+                "ldr {halves:h}, [{row}], #2",
+                row = inout(reg) * row,
+                halves = lateout(vreg) * halves,
+                options(readonly, nostack, preserves_flags)
+            );
+        } else {
+            asm!("ld1 {{{halves:v}.h}}[{lane}], [{row}], #2", row = inout(reg) *row, halves = inout(vreg) *halves,
+                lane = const LANE, options(readonly, nostack, preserves_flags));
+        }
+        asm!("ldp {low:q}, {high:q}, [{row}], #32", row = inout(reg) *row, low = lateout(vreg) low,
+            high = lateout(vreg) high, options(readonly, nostack, preserves_flags));
+    }
+    [low, high]
+}
+
+/// Four rows of Q8_0's blocks on their way through a product. Dot products are added up over all blocks, modulo 2³²; a
+/// block's own is what has come to them since the one before, which saves four zeros for each.
+struct ByteRows {
+    rows: [*const u8; 4],
+    totals: [int32x4_t; 4],
+    before: int32x4_t,
+    sums: float32x4_t,
+}
+
+impl ByteRows {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn new(rows: [*const u8; 4]) -> Self {
+        let zero = vdupq_n_s32(0);
+        Self { rows, totals: [zero; 4], before: zero, sums: vdupq_n_f32(0.0) }
+    }
+
+    /// The next block of each row, and the scales.
+    ///
+    /// # Safety
+    /// There is one.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    #[allow(unsafe_code)]
+    unsafe fn next(&mut self) -> ([[uint8x16_t; 2]; 4], uint16x4_t) {
+        let mut halves = vdup_n_u16(0);
+        let [a, b, c, d] = &mut self.rows;
+        // SAFETY: the caller says so.
+        let quants = unsafe {
+            [
+                next_block::<0>(a, &mut halves),
+                next_block::<1>(b, &mut halves),
+                next_block::<2>(c, &mut halves),
+                next_block::<3>(d, &mut halves),
+            ]
+        };
+        (quants, halves)
+    }
+
+    /// Adds the block's products, which `totals` have in them.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn add(&mut self, halves: uint16x4_t, x: f32) {
+        let t = self.totals;
+        let now = vpaddq_s32(vpaddq_s32(t[0], t[1]), vpaddq_s32(t[2], t[3]));
+        let dots = vsubq_s32(now, self.before);
+        self.before = now;
+        self.sums = vfmaq_f32(self.sums, vcvtq_f32_s32(dots), vmulq_n_f32(widen_four(halves), x));
+    }
+}
+
 /// Halves as numbers.
 #[inline(always)]
 #[allow(unsafe_code)]
@@ -201,6 +297,18 @@ macro_rules! simd_128x2 {
             #[inline(always)]
             fn splat(self, x: f32) -> Self::F {
                 intrinsics!([vdupq_n_f32(x); 2])
+            }
+            #[inline(always)]
+            fn splat_each(self, x: &[f32; 4]) -> [Self::F; 4] {
+                intrinsics!({
+                    let x = vld1q_f32(x.as_ptr());
+                    [
+                        [vdupq_laneq_f32::<0>(x); 2],
+                        [vdupq_laneq_f32::<1>(x); 2],
+                        [vdupq_laneq_f32::<2>(x); 2],
+                        [vdupq_laneq_f32::<3>(x); 2],
+                    ]
+                })
             }
             #[inline(always)]
             fn load(self, x: &[f32]) -> Self::F {
@@ -379,10 +487,7 @@ macro_rules! simd_128x2 {
             }
             #[inline(always)]
             fn prefetch<T>(self, x: &T, offset: usize) {
-                // A number and not a pointer: nothing that the program can see is read.
-                let at = std::ptr::from_ref(x).addr();
-                intrinsics!(asm!("prfm pldl1keep, [{at}, {offset}]", at = in(reg) at, offset = in(reg) offset,
-                    options(nomem, nostack, preserves_flags)))
+                prefetch(std::ptr::from_ref(x).addr(), offset);
             }
         }
 
@@ -454,6 +559,25 @@ macro_rules! simd_128x2 {
             }
         }
 
+        impl $name {
+            /// Adds the products of the next block of each row.
+            ///
+            /// # Safety
+            /// There is one.
+            #[inline(always)]
+            #[allow(unsafe_code)]
+            unsafe fn add_bytes(self, sums: &mut ByteRows, x: &[u8; 32], scale: f32) {
+                let x = self.load_bytes(x);
+                intrinsics!({
+                    let (quants, halves) = sums.next();
+                    for (total, w) in sums.totals.iter_mut().zip(quants) {
+                        *total = $parts($parts(*total, w[0], x[0]), w[1], x[1]);
+                    }
+                    sums.add(halves, scale);
+                });
+            }
+        }
+
         impl FourRows for $name {
             type Dot = int32x4_t;
             type Sums = float32x4_t;
@@ -490,6 +614,29 @@ macro_rules! simd_128x2 {
                 let mut out = [0.0; 4];
                 intrinsics!(vst1q_f32(out.as_mut_ptr(), sums));
                 out
+            }
+            #[inline(always)]
+            #[allow(unsafe_code)]
+            fn bytes(self, rows: [&[[u8; 34]]; 4], x: &Tile) -> [f32; 4] {
+                let blocks = rows[0].len();
+                assert!(rows.iter().all(|row| row.len() == blocks));
+                let xs = &x.quants.as_chunks::<32>().0[..blocks];
+                let mut sums = intrinsics!(ByteRows::new(rows.map(|row| row.as_ptr().cast())));
+                let (xs, last_x) = xs.as_chunks::<2>();
+                let (scales, last_scale) = x.scales[..blocks].as_chunks::<2>();
+                for (xs, scales) in xs.iter().zip(scales) {
+                    sums.rows.iter().for_each(|row| prefetch(row.addr(), PREFETCH));
+                    // SAFETY: each row has as many blocks as there are of `xs`, one after the other.
+                    unsafe {
+                        self.add_bytes(&mut sums, &xs[0], scales[0]);
+                        self.add_bytes(&mut sums, &xs[1], scales[1]);
+                    }
+                }
+                if let ([x], [scale]) = (last_x, last_scale) {
+                    // SAFETY: as above; this is the last one.
+                    unsafe { self.add_bytes(&mut sums, x, *scale) }
+                }
+                self.row_sums(sums.sums)
             }
         }
     };

@@ -11,23 +11,32 @@ use super::tile::Tile;
 
 /// How far ahead of the weights in use the next ones are asked for. The hardware's own prefetchers stop at the ends of
 /// pages.
-const PREFETCH: usize = 4096;
+pub(super) const PREFETCH: usize = 4096;
 
 /// For formats with blocks of 32. `rows` holds `out.len()` rows.
 #[inline(always)]
 pub(super) fn small<S: FourRows, F: Small>(s: S, rows: &[u8], x: &Tile, out: &mut [f32]) {
     let blocks = x.scales.len();
-    // Four rows at a time share the activations and hide each other's latencies. Where there are fewer, the last one is
-    // computed again instead.
-    for (rows, out) in F::blocks(rows).chunks(4 * blocks).zip(out.chunks_mut(4)) {
-        let row = |r: usize| &rows[r.min(out.len() - 1) * blocks..][..blocks];
-        let sums = four_rows::<S, F>(s, [row(0), row(1), row(2), row(3)], x);
-        out.copy_from_slice(&sums[..out.len()]);
+    // Four rows at a time share the activations and hide each other's latencies.
+    let (fours, rest) = out.as_chunks_mut::<4>();
+    let mut rows = F::blocks(rows).chunks(4 * blocks);
+    for (out, rows) in fours.iter_mut().zip(&mut rows) {
+        let ((a, b), (c, d)) = {
+            let (first, second) = rows.split_at(2 * blocks);
+            (first.split_at(blocks), second.split_at(blocks))
+        };
+        *out = F::four_rows(s, [a, b, c, d], x);
+    }
+    // Where there are fewer, the last one is computed again instead.
+    if let (Some(last), Some(rows)) = (rest.len().checked_sub(1), rows.next()) {
+        let row = |r: usize| &rows[r.min(last) * blocks..][..blocks];
+        rest.copy_from_slice(&F::four_rows(s, [row(0), row(1), row(2), row(3)], x)[..=last]);
     }
 }
 
+/// Four rows, in pieces that [`FourRows`] has.
 #[inline(always)]
-fn four_rows<S: FourRows, F: Small>(s: S, rows: [&[F::Block]; 4], x: &Tile) -> [f32; 4] {
+pub(super) fn four_rows<S: FourRows, F: Small>(s: S, rows: [&[F::Block]; 4], x: &Tile) -> [f32; 4] {
     let mut sums = s.zeros();
     let blocks = x.scales.len();
     let rows = rows.map(|row| row.as_chunks::<2>());

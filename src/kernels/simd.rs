@@ -4,7 +4,9 @@
 //! implementing type is the proof that the CPU has the instructions: it is only made after detection, inside
 //! functions that carry the matching `#[target_feature]`. That is why the methods are safe to call.
 
-use super::formats::Kind;
+use super::formats::{Kind, Q8_0};
+use super::gemv::four_rows;
+use super::tile::Tile;
 
 /// Vectors of `LANES` numbers of 32 bits, and integer dot products on bytes.
 pub(crate) trait Simd: Copy {
@@ -23,6 +25,12 @@ pub(crate) trait Simd: Copy {
     type B: Copy;
 
     fn splat(self, x: f32) -> Self::F;
+    /// Each of four numbers in all lanes of a vector: for many products, that costs nothing where an instruction can choose
+    /// a lane to multiply with.
+    #[inline(always)]
+    fn splat_each(self, x: &[f32; 4]) -> [Self::F; 4] {
+        [self.splat(x[0]), self.splat(x[1]), self.splat(x[2]), self.splat(x[3])]
+    }
     /// The first `LANES` of `x`.
     fn load(self, x: &[f32]) -> Self::F;
     fn store(self, v: Self::F, out: &mut [f32]);
@@ -187,6 +195,12 @@ pub(crate) trait FourRows: Blocks {
     /// Adds `halves[r] × x`.
     fn add_halves(self, sums: Self::Sums, halves: [u16; 4], x: f32) -> Self::Sums;
     fn row_sums(self, sums: Self::Sums) -> [f32; 4];
+    /// The products of whole rows of Q8_0's blocks, which all have as many as `x` and `scales` do. Small models are in that
+    /// format, and it alone has as many bytes as numbers: what else is done for each block counts most there.
+    #[inline(always)]
+    fn bytes(self, rows: [&[[u8; 34]]; 4], x: &Tile) -> [f32; 4] {
+        four_rows::<Self, Q8_0>(self, rows, x)
+    }
 }
 
 /// Implements [`FourRows`] with sums in vectors of their own.
