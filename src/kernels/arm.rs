@@ -6,7 +6,6 @@
 use super::formats::Kind;
 use super::gemv::PREFETCH;
 use super::simd::{Blocks, FourRows, Matrix, Pairs, Simd};
-use super::tile::Tile;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -197,24 +196,22 @@ fn prefetch(at: usize, offset: usize) {
 #[target_feature(enable = "neon")]
 #[allow(unsafe_code)]
 unsafe fn next_block<const LANE: usize>(row: &mut *const u8, halves: &mut uint16x4_t) -> [uint8x16_t; 2] {
+    let mut at = *row;
     let (low, high);
     // SAFETY: 2 and 32 bytes are read, which the caller says are there. The first scale replaces the whole vector, so that
     // no block waits for the one before.
     unsafe {
         if LANE == 0 {
-            asm!(
-                "ldr {halves:h}, [{row}], #2",
-                row = inout(reg) * row,
-                halves = lateout(vreg) * halves,
-                options(readonly, nostack, preserves_flags)
-            );
+            asm!("ldr {halves:h}, [{at}], #2", at = inout(reg) at, halves = lateout(vreg) *halves,
+                options(readonly, nostack, preserves_flags));
         } else {
-            asm!("ld1 {{{halves:v}.h}}[{lane}], [{row}], #2", row = inout(reg) *row, halves = inout(vreg) *halves,
+            asm!("ld1 {{{halves:v}.h}}[{lane}], [{at}], #2", at = inout(reg) at, halves = inout(vreg) *halves,
                 lane = const LANE, options(readonly, nostack, preserves_flags));
         }
-        asm!("ldp {low:q}, {high:q}, [{row}], #32", row = inout(reg) *row, low = lateout(vreg) low,
+        asm!("ldp {low:q}, {high:q}, [{at}], #32", at = inout(reg) at, low = lateout(vreg) low,
             high = lateout(vreg) high, options(readonly, nostack, preserves_flags));
     }
+    *row = at;
     [low, high]
 }
 
@@ -245,7 +242,7 @@ impl ByteRows {
     unsafe fn next(&mut self) -> ([[uint8x16_t; 2]; 4], uint16x4_t) {
         let mut halves = vdup_n_u16(0);
         let [a, b, c, d] = &mut self.rows;
-        // SAFETY: the caller says so.
+        // SAFETY: the caller says that each row has one.
         let quants = unsafe {
             [
                 next_block::<0>(a, &mut halves),
@@ -568,8 +565,9 @@ macro_rules! simd_128x2 {
             #[allow(unsafe_code)]
             unsafe fn add_bytes(self, sums: &mut ByteRows, x: &[u8; 32], scale: f32) {
                 let x = self.load_bytes(x);
+                // SAFETY: the caller says that there is one, and `self` that the CPU has NEON.
+                let (quants, halves) = unsafe { sums.next() };
                 intrinsics!({
-                    let (quants, halves) = sums.next();
                     for (total, w) in sums.totals.iter_mut().zip(quants) {
                         *total = $parts($parts(*total, w[0], x[0]), w[1], x[1]);
                     }
@@ -617,13 +615,12 @@ macro_rules! simd_128x2 {
             }
             #[inline(always)]
             #[allow(unsafe_code)]
-            fn bytes(self, rows: [&[[u8; 34]]; 4], x: &Tile) -> [f32; 4] {
+            fn bytes(self, rows: [&[[u8; 34]]; 4], x: &[[u8; 32]], scales: &[f32]) -> Option<[f32; 4]> {
                 let blocks = rows[0].len();
                 assert!(rows.iter().all(|row| row.len() == blocks));
-                let xs = &x.quants.as_chunks::<32>().0[..blocks];
                 let mut sums = intrinsics!(ByteRows::new(rows.map(|row| row.as_ptr().cast())));
-                let (xs, last_x) = xs.as_chunks::<2>();
-                let (scales, last_scale) = x.scales[..blocks].as_chunks::<2>();
+                let (xs, last_x) = x[..blocks].as_chunks::<2>();
+                let (scales, last_scale) = scales[..blocks].as_chunks::<2>();
                 for (xs, scales) in xs.iter().zip(scales) {
                     sums.rows.iter().for_each(|row| prefetch(row.addr(), PREFETCH));
                     // SAFETY: each row has as many blocks as there are of `xs`, one after the other.
@@ -636,7 +633,7 @@ macro_rules! simd_128x2 {
                     // SAFETY: as above; this is the last one.
                     unsafe { self.add_bytes(&mut sums, x, *scale) }
                 }
-                self.row_sums(sums.sums)
+                Some(self.row_sums(sums.sums))
             }
         }
     };

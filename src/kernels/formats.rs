@@ -3,9 +3,7 @@
 //! One decoding serves both products: the dot product of a row with one token ([`super::gemv`]) and the unpacking of
 //! a panel of rows for many tokens ([`super::panel`]). The layouts are those of [`crate::quant`].
 
-use super::gemv;
-use super::simd::{Blocks, FourRows};
-use super::tile::Tile;
+use super::simd::Blocks;
 
 /// How quants become weights.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,12 +38,10 @@ pub(crate) trait Format {
 pub(crate) trait Small: Format + Sized {
     fn scale(block: &Self::Block) -> u16;
     fn min(block: &Self::Block) -> u16;
-    /// The products of four rows with one token.
-    fn four_rows<S: FourRows>(s: S, rows: [&[Self::Block]; 4], x: &Tile) -> [f32; 4];
 }
 
 macro_rules! small {
-    ($name:ident, $bytes:literal, $kind:expr, min: $min:expr, rows: $rows:path, |$s:ident, $block:ident| $quants:expr) => {
+    ($name:ident, $bytes:literal, $kind:expr, min: $min:expr, |$s:ident, $block:ident| $quants:expr) => {
         pub(crate) struct $name;
 
         impl Format for $name {
@@ -79,10 +75,6 @@ macro_rules! small {
                 let at: Option<usize> = $min;
                 at.map_or(0, |at| u16::from_le_bytes([block[at], block[at + 1]]))
             }
-            #[inline(always)]
-            fn four_rows<S: FourRows>(s: S, rows: [&[Self::Block]; 4], x: &Tile) -> [f32; 4] {
-                $rows(s, rows, x)
-            }
         }
     };
 }
@@ -92,13 +84,13 @@ fn take<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
     block[at..].first_chunk().expect("inside the block")
 }
 
-small!(Q8_0, 34, Kind::Signed, min: None, rows: FourRows::bytes, |s, block| s.load_bytes(&block[2..]));
-small!(Q4_0, 18, Kind::Offset(3), min: None, rows: gemv::four_rows::<S, Q4_0>, |s, block| s.nibbles(take(block, 2)));
-small!(Q4_1, 20, Kind::Mins, min: Some(2), rows: gemv::four_rows::<S, Q4_1>, |s, block| s.nibbles(take(block, 4)));
-small!(Q5_0, 22, Kind::Offset(4), min: None, rows: gemv::four_rows::<S, Q5_0>, |s, block| {
+small!(Q8_0, 34, Kind::Signed, min: None, |s, block| s.load_bytes(&block[2..]));
+small!(Q4_0, 18, Kind::Offset(3), min: None, |s, block| s.nibbles(take(block, 2)));
+small!(Q4_1, 20, Kind::Mins, min: Some(2), |s, block| s.nibbles(take(block, 4)));
+small!(Q5_0, 22, Kind::Offset(4), min: None, |s, block| {
     s.or(s.nibbles(take(block, 6)), s.spread_bits(u32::from_le_bytes(*take(block, 2)), 16))
 });
-small!(Q5_1, 24, Kind::Mins, min: Some(2), rows: gemv::four_rows::<S, Q5_1>, |s, block| {
+small!(Q5_1, 24, Kind::Mins, min: Some(2), |s, block| {
     s.or(s.nibbles(take(block, 8)), s.spread_bits(u32::from_le_bytes(*take(block, 4)), 16))
 });
 

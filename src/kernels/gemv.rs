@@ -5,7 +5,7 @@
 //! `weight scale × activation scale`. What unsigned quants add too much comes off in integers beforehand
 //! ([`Kind::Offset`]) or, for formats with mins, as `min × sum of the activations` per group.
 
-use super::formats::{Format, Kind, Small};
+use super::formats::{Format, Kind, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Small};
 use super::simd::{Blocks, FourRows, Simd, dot_block};
 use super::tile::Tile;
 
@@ -15,28 +15,48 @@ pub(super) const PREFETCH: usize = 4096;
 
 /// For formats with blocks of 32. `rows` holds `out.len()` rows.
 #[inline(always)]
-pub(super) fn small<S: FourRows, F: Small>(s: S, rows: &[u8], x: &Tile, out: &mut [f32]) {
+pub(super) fn small<S: FourRows, F: Rows>(s: S, rows: &[u8], x: &Tile, out: &mut [f32]) {
     let blocks = x.scales.len();
     // Four rows at a time share the activations and hide each other's latencies.
     let (fours, rest) = out.as_chunks_mut::<4>();
     let mut rows = F::blocks(rows).chunks(4 * blocks);
     for (out, rows) in fours.iter_mut().zip(&mut rows) {
-        let ((a, b), (c, d)) = {
-            let (first, second) = rows.split_at(2 * blocks);
-            (first.split_at(blocks), second.split_at(blocks))
-        };
-        *out = F::four_rows(s, [a, b, c, d], x);
+        let (first, second) = rows.split_at(2 * blocks);
+        let ((a, b), (c, d)) = (first.split_at(blocks), second.split_at(blocks));
+        *out = F::four(s, [a, b, c, d], x);
     }
     // Where there are fewer, the last one is computed again instead.
     if let (Some(last), Some(rows)) = (rest.len().checked_sub(1), rows.next()) {
         let row = |r: usize| &rows[r.min(last) * blocks..][..blocks];
-        rest.copy_from_slice(&F::four_rows(s, [row(0), row(1), row(2), row(3)], x)[..=last]);
+        rest.copy_from_slice(&F::four(s, [row(0), row(1), row(2), row(3)], x)[..=last]);
     }
 }
 
-/// Four rows, in pieces that [`FourRows`] has.
+/// How four rows of a format are multiplied with a token.
+pub(super) trait Rows: Small {
+    #[inline(always)]
+    fn four<S: FourRows>(s: S, rows: [&[Self::Block]; 4], x: &Tile) -> [f32; 4] {
+        in_pieces::<S, Self>(s, rows, x)
+    }
+}
+
+impl Rows for Q4_0 {}
+impl Rows for Q4_1 {}
+impl Rows for Q5_0 {}
+impl Rows for Q5_1 {}
+
+impl Rows for Q8_0 {
+    #[inline(always)]
+    fn four<S: FourRows>(s: S, rows: [&[Self::Block]; 4], x: &Tile) -> [f32; 4] {
+        match s.bytes(rows, x.quants.as_chunks().0, &x.scales) {
+            Some(sums) => sums,
+            None => in_pieces::<S, Self>(s, rows, x),
+        }
+    }
+}
+
 #[inline(always)]
-pub(super) fn four_rows<S: FourRows, F: Small>(s: S, rows: [&[F::Block]; 4], x: &Tile) -> [f32; 4] {
+fn in_pieces<S: FourRows, F: Small>(s: S, rows: [&[F::Block]; 4], x: &Tile) -> [f32; 4] {
     let mut sums = s.zeros();
     let blocks = x.scales.len();
     let rows = rows.map(|row| row.as_chunks::<2>());
