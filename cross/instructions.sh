@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Counts the instructions of 64-bit ARM for a token or a frame, ours and llama.cpp's, in qemu.
 #
-#   [LLAMA_CPP=FOLDER] [PUPIL=FILE] [PROMPT=N] [DECODE=N] cross/instructions.sh MODEL…
+#   [LLAMA_CPP=FOLDER] [PUPIL=FILE] [PROMPT=N] [DECODE=N] [CPUS=NAMES] cross/instructions.sh MODEL…
 #
 # Models are GGUF files of language models, or of detectors, which llama.cpp has no counterpart of. It needs what
 # cross/setup.sh aarch64 installs, and cc for the plugin that counts (instructions/count.c; qemu 5 to 8). LLAMA_CPP is a
 # folder of llama.cpp's sources: they are built for each CPU's instructions, which needs cmake, ninja and
-# g++-aarch64-linux-gnu; without it only ours is counted. PUPIL is the program if it has been built already.
+# g++-aarch64-linux-gnu; without it only ours is counted. PUPIL is the program if it has been built already. CPUS are some
+# of qemu's CPUs that are listed below.
 #
 # Each number is a difference of two runs that do the same but for what is counted, so starting up cancels out.
 set -euo pipefail
@@ -27,7 +28,7 @@ fi
 
 # What each of qemu's CPUs has, as gcc calls it.
 declare -A arch=([cortex-a72]=armv8-a [cortex-a76]=armv8.2-a+dotprod+fp16 [max]=armv8.2-a+dotprod+fp16+i8mm)
-cpus=(cortex-a72 cortex-a76 max)
+read -ra cpus <<<"${CPUS:-cortex-a72 cortex-a76 max}"
 
 # llama CPU: builds llama.cpp for a CPU, and the program of instructions/llama.c with it.
 llama() {
@@ -38,9 +39,12 @@ llama() {
         -DGGML_NATIVE=OFF -DGGML_CPU_ARM_ARCH="${arch[$1]}" -DGGML_OPENMP=OFF -DLLAMA_CURL=OFF -DLLAMA_BUILD_COMMON=OFF \
         -DLLAMA_BUILD_{TOOLS,EXAMPLES,TESTS,SERVER}=OFF
     # What depends on the CPU is in ggml alone: the rest is built once.
-    local library=$work/llama-${cpus[0]}/src/libllama.a
+    local library=$built/src/libllama.a other
     ninja -C "$built" ggml
-    [ -e "$library" ] || ninja -C "$work/llama-${cpus[0]}" llama
+    for other in "$work"/llama-*/src/libllama.a; do
+        [ ! -e "$other" ] || library=$other
+    done
+    [ -e "$library" ] || ninja -C "$built" llama
     $gnu-gcc -O2 -c -I "$LLAMA_CPP/include" -I "$LLAMA_CPP/ggml/include" -o "$work/llama.o" cross/instructions/llama.c
     $gnu-g++ -static -o "$built/driver" "$work/llama.o" "$library" "$built"/ggml/src/libggml{,-cpu,-base}.a
 }
