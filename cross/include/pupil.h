@@ -61,7 +61,8 @@ typedef struct pupil_model pupil_model;
 // A translator: one file, mapped, and all that it computes with.
 typedef struct pupil_translator pupil_translator;
 
-// How a conversation goes. Fill it with `pupil_chat_options_init` and change what you want otherwise.
+// How a conversation goes. Fill it with `pupil_chat_options_init` and change what you want otherwise. How tokens are chosen
+// goes by what the model's file recommends where a number is below 0, as it is at first.
 typedef struct {
   // The size of this structure.
   size_t size;
@@ -86,7 +87,7 @@ typedef struct {
   // Makes tokens that came lately less likely; 1 does not.
   float repeat_penalty;
   // Chooses among the k likeliest tokens; 0 among all.
-  uint32_t top_k;
+  int32_t top_k;
   // Not 0: continues text as it stands, without the model's chat template.
   uint32_t raw;
   // Not 0: forgets the oldest turns when the context is full, instead of ending the answer.

@@ -16,7 +16,8 @@ pub struct pupil_chat {
     text: String,
 }
 
-/// How a conversation goes. Fill it with `pupil_chat_options_init` and change what you want otherwise.
+/// How a conversation goes. Fill it with `pupil_chat_options_init` and change what you want otherwise. How tokens are chosen
+/// goes by what the model's file recommends where a number is below 0, as it is at first.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct pupil_chat_options {
@@ -43,7 +44,7 @@ pub struct pupil_chat_options {
     /// Makes tokens that came lately less likely; 1 does not.
     pub repeat_penalty: f32,
     /// Chooses among the k likeliest tokens; 0 among all.
-    pub top_k: u32,
+    pub top_k: i32,
     /// Not 0: continues text as it stands, without the model's chat template.
     pub raw: u32,
     /// Not 0: forgets the oldest turns when the context is full, instead of ending the answer.
@@ -62,11 +63,11 @@ unsafe impl Versioned for pupil_chat_options {
         max_tokens: 0,
         threads: 0,
         seed: 0,
-        temperature: 0.8,
-        top_p: 0.95,
-        min_p: 0.05,
-        repeat_penalty: 1.0,
-        top_k: 40,
+        temperature: -1.0,
+        top_p: -1.0,
+        min_p: -1.0,
+        repeat_penalty: -1.0,
+        top_k: -1,
         raw: 0,
         shift: 0,
         reserved: 0,
@@ -184,13 +185,15 @@ pub unsafe extern "C" fn pupil_chat_new(
             let model = model.as_ref().ok_or_else(|| null("the model"))?;
             let options = versioned(options)?;
             let system = utf8(options.system, options.system_len, "the system prompt")?;
-            Ok(pupil_chat { chat: Chat::new(&model.0, chat_options(&options, system))?, text: String::new() })
+            let options = chat_options(&options, system, model.0.sampling());
+            Ok(pupil_chat { chat: Chat::new(&model.0, options)?, text: String::new() })
         })
     }
 }
 
-fn chat_options(options: &pupil_chat_options, system: &str) -> ChatOptions {
+fn chat_options(options: &pupil_chat_options, system: &str, recommended: &SamplerOptions) -> ChatOptions {
     let some = |n: usize| (n > 0).then_some(n);
+    let or = |number: f32, recommended| if number < 0.0 { recommended } else { number };
     let defaults = ChatOptions::default();
     ChatOptions {
         system: (!system.is_empty()).then(|| system.to_owned()),
@@ -200,13 +203,13 @@ fn chat_options(options: &pupil_chat_options, system: &str) -> ChatOptions {
         max_tokens: some(options.max_tokens),
         shift: options.shift != 0,
         sampler: Some(SamplerOptions {
-            temperature: options.temperature,
-            top_k: options.top_k as usize,
-            top_p: options.top_p,
-            min_p: options.min_p,
-            repeat_penalty: options.repeat_penalty,
+            temperature: or(options.temperature, recommended.temperature),
+            top_k: usize::try_from(options.top_k).unwrap_or(recommended.top_k),
+            top_p: or(options.top_p, recommended.top_p),
+            min_p: or(options.min_p, recommended.min_p),
+            repeat_penalty: or(options.repeat_penalty, recommended.repeat_penalty),
+            repeat_last_n: recommended.repeat_last_n,
             seed: options.seed,
-            ..SamplerOptions::default()
         }),
         ..defaults
     }
@@ -295,8 +298,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_the_librarys() {
-        let made = chat_options(&pupil_chat_options::DEFAULT, "");
-        assert_eq!(format!("{made:?}"), format!("{:?}", ChatOptions::default()));
+    fn the_defaults_are_the_librarys_and_the_files() {
+        let recommended = SamplerOptions { temperature: 0.5, top_k: 7, repeat_last_n: 9, ..SamplerOptions::default() };
+        let made = chat_options(&pupil_chat_options::DEFAULT, "", &recommended);
+        let expected = ChatOptions { sampler: Some(recommended), ..ChatOptions::default() };
+        assert_eq!(format!("{made:?}"), format!("{expected:?}"));
+    }
+
+    #[test]
+    fn what_is_said_goes_before_what_the_file_recommends() {
+        let said = pupil_chat_options { temperature: 0.0, top_k: 0, seed: 3, ..pupil_chat_options::DEFAULT };
+        let sampler = chat_options(&said, "", &SamplerOptions::default()).sampler;
+        assert_eq!(sampler, Some(SamplerOptions { top_k: 0, seed: 3, ..SamplerOptions::greedy() }));
     }
 }

@@ -75,7 +75,7 @@ fn shorter_options_of_older_programs_keep_the_other_defaults() {
     given.size = std::mem::offset_of!(pupil_chat_options, temperature);
     // SAFETY: the structure is larger than its size says.
     let read = unsafe { versioned(&raw const given) }.unwrap();
-    assert_eq!((read.context, read.temperature), (99, 0.8));
+    assert_eq!((read.context, read.temperature), (99, -1.0));
     for size in [0, 3, size_of::<pupil_chat_options>() + 1] {
         given.size = size;
         // SAFETY: a size that does not fit is refused before anything else is read.

@@ -52,11 +52,21 @@ impl Metrics {
     /// # Errors
     /// `Io` if the file cannot be read or written, `Format` if it is something else.
     pub fn open(path: &Path, step: u64) -> Result<Self> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(Error::io(path, &error)),
+        let records = match Self::read(path, step) {
+            Err(_) if !path.exists() => Vec::new(),
+            records => records?,
         };
+        let text: String = records.iter().map(line).collect();
+        replace(path, |file| file.write_all(text.as_bytes()))?;
+        Ok(Self { path: path.to_path_buf(), records })
+    }
+
+    /// The records of a training up to a step.
+    ///
+    /// # Errors
+    /// `Io` if the file cannot be read, `Format` if it is something else.
+    pub fn read(path: &Path, step: u64) -> Result<Vec<Record>> {
+        let text = fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
         let mut records = Vec::new();
         let lines: Vec<&str> = text.lines().collect();
         for (number, line) in lines.iter().enumerate() {
@@ -66,17 +76,12 @@ impl Metrics {
                 // A program that was killed may have left half a line.
                 Err(_) if number + 1 == lines.len() => {}
                 Err(error) => {
-                    return Err(Error::format(format!(
-                        "{} line {}: {error}, expected a record",
-                        path.display(),
-                        number + 1
-                    )));
+                    let (path, number) = (path.display(), number + 1);
+                    return Err(Error::format(format!("{path} line {number}: {error}, expected a record")));
                 }
             }
         }
-        let text: String = records.iter().map(line).collect();
-        replace(path, |file| file.write_all(text.as_bytes()))?;
-        Ok(Self { path: path.to_path_buf(), records })
+        Ok(records)
     }
 
     /// Adds a record.

@@ -1,8 +1,8 @@
 //! Training: from a recipe to a student's file.
 //!
-//! For students that look at pictures, see [`detect`]. For the others [`distill`] is the whole of it: [`prepare`] makes examples of text, [`trainer`] goes through them step by step as
-//! [`schedule`] says, [`checkpoint`] keeps what it takes to go on, [`evaluate`] says how good the student is, and what was
-//! best becomes a file.
+//! For students that look at pictures, see [`detect`]. For the others [`distill`] is the whole of it: [`prepare`] makes
+//! examples of text, [`trainer`] goes through them step by step as [`schedule`] says, [`checkpoint`] keeps what it takes to
+//! go on, [`evaluate`] says how good the student is, and what was best becomes a file.
 
 pub mod checkpoint;
 mod course;

@@ -1,19 +1,22 @@
 //! Curves of a training, as pictures.
 
-use super::metrics::Record;
+use super::metrics::{Metrics, Record};
 use crate::error::{Error, Result};
 use plotters::prelude::*;
 use std::path::Path;
 
 /// A line of a plot: its name, its colour, and its points.
-struct Curve {
-    name: &'static str,
+struct Curve<'a> {
+    name: &'a str,
     colour: RGBColor,
     points: Vec<(f64, f64)>,
 }
 
 const BLUE: RGBColor = RGBColor(31, 119, 180);
 const ORANGE: RGBColor = RGBColor(214, 118, 20);
+/// Of several trainings, one after the other.
+const COLOURS: [RGBColor; 6] =
+    [BLUE, ORANGE, RGBColor(44, 140, 60), RGBColor(190, 50, 60), RGBColor(130, 90, 180), RGBColor(110, 110, 110)];
 
 /// What the curves are called.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +47,24 @@ pub fn draw(folder: &Path, records: &[Record], captions: Captions) -> Result<()>
         true => Ok(()),
         false => plot(&folder.join("score.svg"), captions.score, &[scores]),
     }
+}
+
+/// Draws the scores of several trainings, each a name and its folder, into one picture.
+///
+/// # Errors
+/// `Io` for a file that cannot be read or written, `Format` for a record that is none, `Input` for a folder without scores.
+pub fn compare(path: &Path, title: &str, runs: &[(&str, &Path)]) -> Result<()> {
+    let mut curves = Vec::new();
+    for (&(name, folder), &colour) in runs.iter().zip(COLOURS.iter().cycle()) {
+        let metrics = Metrics::read(&folder.join("metrics.jsonl"), u64::MAX)?;
+        let point = |record: &Record| Some((record.step as f64, record.score?));
+        let points: Vec<_> = metrics.iter().filter_map(point).collect();
+        if points.is_empty() {
+            return Err(Error::input(format!("{}: no scores, expected the folder of a training", folder.display())));
+        }
+        curves.push(Curve { name, colour, points });
+    }
+    plot(path, title, &curves)
 }
 
 fn plot(path: &Path, title: &str, curves: &[Curve]) -> Result<()> {
@@ -99,9 +120,20 @@ mod tests {
             let captions = Captions { loss: "loss", validation: "validation", score: "BLEU" };
             draw(&folder, &records, captions).unwrap();
         }
+        let lines: Vec<String> = (1..40)
+            .map(|step| serde_json::to_string(&record(step)).unwrap() + "\n")
+            .filter(|line| !line.contains("null"))
+            .collect();
+        std::fs::write(folder.join("metrics.jsonl"), lines.concat()).unwrap();
+        compare(&folder.join("both.svg"), "BLEU", &[("labels", &folder), ("distilled", &folder)]).unwrap();
+        std::fs::write(folder.join("metrics.jsonl"), "").unwrap();
+        let error = compare(&folder.join("both.svg"), "BLEU", &[("labels", &folder)]).unwrap_err();
+        assert!(error.to_string().contains("no scores"), "{error}");
+
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
         assert!(read("loss.svg").contains("<polyline") && read("loss.svg").contains("training"));
         assert!(read("score.svg").contains("BLEU"));
+        assert!(read("both.svg").contains("distilled"));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }
