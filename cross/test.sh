@@ -28,7 +28,8 @@ for cpu; do
     case $cpu in
         cortex-a7) isas=portable ;;
         cortex-a53 | cortex-a72) isas=portable,neon ;;
-        cortex-a76 | max) isas=portable,neon,dotprod ;;
+        cortex-a76) isas=portable,neon,dotprod ;;
+        max) isas=portable,neon,dotprod,i8mm ;;
         *) fail "'$cpu': which kernels should run there? cross/test.sh has a list" ;;
     esac
     [ $target != armv7 ] || isas=portable

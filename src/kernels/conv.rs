@@ -5,6 +5,8 @@
 //! lies outside of the map is read from a row of zeros.
 
 use super::output::Finish;
+#[cfg(target_arch = "aarch64")]
+use super::simd::Pairs;
 use super::simd::Simd;
 use std::array::from_fn;
 use std::ops::Range;
@@ -192,9 +194,22 @@ impl Element for u8 {
     }
 }
 
+/// How the sums of a tile are computed: of `C` pixels times `V` vectors of channels from `channel` on, whose weights begin
+/// with `weights`.
+pub(super) trait Tiles<S: Simd, E: Element> {
+    fn tile<const V: usize, const C: usize>(
+        s: S,
+        job: &Dense<E>,
+        weights: &[Step],
+        per_block: usize,
+        channel: usize,
+        out: &mut [[f32; 2 * BLOCK]; C],
+    );
+}
+
 /// Computes a group's pixels in tiles of `C`, and its channels `V` vectors at a time.
 #[inline(always)]
-pub(super) fn dense<S: Simd, E: Element, const V: usize, const C: usize>(s: S, job: &mut Dense<E>) {
+pub(super) fn dense<S: Simd, E: Element, T: Tiles<S, E>, const V: usize, const C: usize>(s: S, job: &mut Dense<E>) {
     let per_block = job.weights.len() / job.outputs.div_ceil(BLOCK);
     let blocks_at_once = (V * S::LANES).div_ceil(BLOCK);
     let mut sums = [[0.0; 2 * BLOCK]; C];
@@ -206,10 +221,10 @@ pub(super) fn dense<S: Simd, E: Element, const V: usize, const C: usize>(s: S, j
             let weights = &job.weights[channel / BLOCK * per_block..];
             let lanes = if V * S::LANES > BLOCK && weights.len() < blocks_at_once * per_block {
                 // The last block, where blocks are taken in pairs.
-                tile::<S, E, 1, C>(s, job, weights, per_block, channel, &mut sums);
+                T::tile::<1, C>(s, job, weights, per_block, channel, &mut sums);
                 BLOCK
             } else {
-                tile::<S, E, V, C>(s, job, weights, per_block, channel, &mut sums);
+                T::tile::<V, C>(s, job, weights, per_block, channel, &mut sums);
                 V * S::LANES
             };
             let channels = [channel, lanes.min(job.outputs - channel)];
@@ -282,50 +297,155 @@ fn segments<E: Element, const C: usize>(job: &mut Dense<E>, first: usize, count:
     }
 }
 
-/// The sums of one tile: `C` pixels times `V` vectors of channels.
-#[inline(always)]
-fn tile<S: Simd, E: Element, const V: usize, const C: usize>(
-    s: S,
-    job: &Dense<E>,
-    weights: &[Step],
-    per_block: usize,
-    channel: usize,
-    out: &mut [[f32; 2 * BLOCK]; C],
-) {
-    let mut sums = [[E::start(s, job.start, channel); C]; V];
-    for (v, sums) in sums.iter_mut().enumerate().skip(1) {
-        *sums = [E::start(s, job.start, channel + v * S::LANES); C];
+/// Pixel by pixel, step by step.
+pub(super) struct Singly;
+
+impl<S: Simd, E: Element> Tiles<S, E> for Singly {
+    #[inline(always)]
+    fn tile<const V: usize, const C: usize>(
+        s: S,
+        job: &Dense<E>,
+        weights: &[Step],
+        per_block: usize,
+        channel: usize,
+        out: &mut [[f32; 2 * BLOCK]; C],
+    ) {
+        let mut sums = [[E::start(s, job.start, channel); C]; V];
+        for (v, sums) in sums.iter_mut().enumerate().skip(1) {
+            *sums = [E::start(s, job.start, channel + v * S::LANES); C];
+        }
+        for segment in job.segments.iter() {
+            let steps = segment.steps;
+            let (w, x) = (rows::<S, V>(weights, per_block, segment), runs::<E, C>(job, segment));
+            for k in 0..steps {
+                let mut vectors = [E::weights(s, &w[0][k]); V];
+                for v in 1..V {
+                    vectors[v] = E::weights(s, &w[v][k][v * S::LANES % BLOCK..]);
+                }
+                for c in 0..C {
+                    let x = E::splat(s, x[c][k]);
+                    for v in 0..V {
+                        sums[v][c] = E::mul_add(s, x, vectors[v], sums[v][c]);
+                    }
+                }
+            }
+        }
+        for v in 0..V {
+            let at = channel + v * S::LANES;
+            let bias = s.load(&job.bias[at..]);
+            for c in 0..C {
+                s.store(E::finish(s, sums[v][c], job.scale, bias, at), &mut out[c][v * S::LANES..]);
+            }
+        }
     }
-    let mut blocks = [weights; V];
-    for (v, block) in blocks.iter_mut().enumerate() {
-        *block = &weights[v * S::LANES / BLOCK * per_block..][..per_block];
-    }
-    for segment in job.segments.iter() {
-        let steps = segment.steps;
-        let x: [&[E::Piece]; C] = from_fn(|c| {
-            let row = segment.rows[c];
-            let row = if row == OUTSIDE { job.zeros } else { &job.x[row..] };
-            &E::pieces(&row[..steps * E::STEP])[..steps]
-        });
-        let w = blocks.map(|block| &block[segment.first..][..steps]);
-        for k in 0..steps {
-            let mut vectors = [E::weights(s, &w[0][k]); V];
-            for v in 1..V {
-                vectors[v] = E::weights(s, &w[v][k][v * S::LANES % BLOCK..]);
+}
+
+/// Two pixels and two steps at once.
+#[cfg(target_arch = "aarch64")]
+pub(super) struct InPairs;
+
+#[cfg(target_arch = "aarch64")]
+impl<S: Pairs> Tiles<S, u8> for InPairs {
+    #[inline(always)]
+    fn tile<const V: usize, const C: usize>(
+        s: S,
+        job: &Dense<u8>,
+        weights: &[Step],
+        per_block: usize,
+        channel: usize,
+        out: &mut [[f32; 2 * BLOCK]; C],
+    ) {
+        // Of pixels c and c + 1: the first half of a vector's channels, then the second.
+        let mut sums = [[s.splat_i32(0); C]; V];
+        for segment in job.segments.iter() {
+            let (w, x) = (rows::<S, V>(weights, per_block, segment), runs::<u8, C>(job, segment));
+            let pairs = segment.steps / 2;
+            let (mut w_pairs, mut x_pairs) = ([&[][..]; V], [&[][..]; C]);
+            for v in 0..V {
+                w_pairs[v] = &w[v].as_chunks::<2>().0[..pairs];
             }
             for c in 0..C {
-                let x = E::splat(s, x[c][k]);
+                x_pairs[c] = &x[c].as_chunks::<2>().0[..pairs];
+            }
+            for k in 0..pairs {
+                let (mut w, mut x) = ([&w_pairs[0][k]; V], [x_pairs[0][k]; C]);
+                for v in 1..V {
+                    w[v] = &w_pairs[v][k];
+                }
+                for c in 1..C {
+                    x[c] = x_pairs[c][k];
+                }
+                add_pairs(s, &mut sums, w, x);
+            }
+            if !segment.steps.is_multiple_of(2) {
+                // What stands for the pixels' missing step meets weights of zero.
+                let (mut last_w, mut last_x) = ([[[[0; 4]; BLOCK]; 2]; V], [[[0; 4]; 2]; C]);
                 for v in 0..V {
-                    sums[v][c] = E::mul_add(s, x, vectors[v], sums[v][c]);
+                    last_w[v][0] = w[v][2 * pairs];
+                }
+                for c in 0..C {
+                    last_x[c][0] = x[c][2 * pairs];
+                }
+                add_pairs(s, &mut sums, last_w.each_ref(), last_x);
+            }
+        }
+        for v in 0..V {
+            let at = channel + v * S::LANES;
+            let (start, bias) = (s.load_i32(&job.start[at..]), s.load(&job.bias[at..]));
+            for c in (0..C).step_by(2) {
+                for (i, sum) in s.by_pixel([sums[v][c], sums[v][c + 1]]).into_iter().enumerate() {
+                    let y = u8::finish(s, s.add_i32(sum, start), job.scale, bias, at);
+                    s.store(y, &mut out[c + i][v * S::LANES..]);
                 }
             }
         }
     }
-    for v in 0..V {
-        let at = channel + v * S::LANES;
-        let bias = s.load(&job.bias[at..]);
-        for c in 0..C {
-            s.store(E::finish(s, sums[v][c], job.scale, bias, at), &mut out[c][v * S::LANES..]);
+}
+
+/// Adds the products of two steps.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn add_pairs<S: Pairs, const V: usize, const C: usize>(
+    s: S,
+    sums: &mut [[S::I; C]; V],
+    w: [&[Step; 2]; V],
+    x: [[[u8; 4]; 2]; C],
+) {
+    let mut vectors = [[s.load_bytes(&[0; 64]); 2]; V];
+    for (v, vectors) in vectors.iter_mut().enumerate() {
+        let part = v * S::LANES % BLOCK;
+        *vectors = s.pair_weights(&w[v][0][part..], &w[v][1][part..]);
+    }
+    for c in (0..C).step_by(2) {
+        let x = s.pair_pixels([x[c], x[c + 1]]);
+        for v in 0..V {
+            for i in 0..2 {
+                sums[v][c + i] = s.multiply::<true, 0>(sums[v][c + i], vectors[v][i], x);
+            }
         }
     }
+}
+
+/// The segment's weights for each vector of channels. Loops and no closures, here and below: what is called for each
+/// segment has to become a part of its caller.
+#[inline(always)]
+fn rows<'a, S: Simd, const V: usize>(weights: &'a [Step], per_block: usize, segment: &Segment) -> [&'a [Step]; V] {
+    let mut rows = [&weights[..0]; V];
+    for (v, row) in rows.iter_mut().enumerate() {
+        let block = &weights[v * S::LANES / BLOCK * per_block..][..per_block];
+        *row = &block[segment.first..][..segment.steps];
+    }
+    rows
+}
+
+/// What each pixel of the tile has of the segment.
+#[inline(always)]
+fn runs<'a, E: Element, const C: usize>(job: &Dense<'a, E>, segment: &Segment) -> [&'a [E::Piece]; C] {
+    let mut runs = [&E::pieces(job.zeros)[..0]; C];
+    for (c, run) in runs.iter_mut().enumerate() {
+        let row = segment.rows[c];
+        let row = if row == OUTSIDE { job.zeros } else { &job.x[row..] };
+        *run = &E::pieces(&row[..segment.steps * E::STEP])[..segment.steps];
+    }
+    runs
 }

@@ -35,7 +35,7 @@ pub(crate) trait Format {
 }
 
 /// A format of 32 elements with one scale and at most one min.
-pub(crate) trait Small: Format {
+pub(crate) trait Small: Format + Sized {
     fn scale(block: &Self::Block) -> u16;
     fn min(block: &Self::Block) -> u16;
 }

@@ -1,68 +1,107 @@
 //! Rows of weights times one token: decoding. The weights are read once, from where they are mapped; the aim is to
 //! keep up with the memory.
 //!
-//! For each vector of 32 weights: an exact integer dot product into 8 lanes, widened to f32 and accumulated with
+//! For each vector of 32 weights: an exact integer dot product, widened to f32 and accumulated with
 //! `weight scale × activation scale`. What unsigned quants add too much comes off in integers beforehand
 //! ([`Kind::Offset`]) or, for formats with mins, as `min × sum of the activations` per group.
 
-use super::formats::{Format, Kind, Small};
-use super::simd::{Blocks, Simd};
+use super::formats::{Format, Kind, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Small};
+use super::simd::{Blocks, FourRows, Simd, dot_block};
 use super::tile::Tile;
 
 /// How far ahead of the weights in use the next ones are asked for. The hardware's own prefetchers stop at the ends of
 /// pages.
-const PREFETCH: usize = 4096;
-
-/// One vector of 32: the exact sums in 8 lanes, as f32.
-#[inline(always)]
-fn dot<S: Blocks, F: Format>(s: S, weights: S::B, x: &[u8; 32], nquads: &[i32; 8]) -> S::F {
-    let x = s.load_bytes(x);
-    let sums = match F::KIND {
-        Kind::Signed => s.dot_signed(s.splat_i32(0), weights, x, s.load_i32(nquads)),
-        Kind::Offset(shift) => s.dot(s.shl(s.load_i32(nquads), shift), weights, x),
-        Kind::Mins => s.dot(s.splat_i32(0), weights, x),
-    };
-    s.to_f32(sums)
-}
+pub(super) const PREFETCH: usize = 4096;
 
 /// For formats with blocks of 32. `rows` holds `out.len()` rows.
 #[inline(always)]
-pub(super) fn small<S: Blocks, F: Small>(s: S, rows: &[u8], x: &Tile, out: &mut [f32]) {
-    let row_bytes = rows.len() / out.len();
-    // Four rows at a time share the activations and hide each other's latencies. A row's sum is the same either way.
+pub(super) fn small<S: FourRows, F: Rows>(s: S, rows: &[u8], x: &Tile, out: &mut [f32]) {
+    let blocks = x.scales.len();
+    // Four rows at a time share the activations and hide each other's latencies.
     let (fours, rest) = out.as_chunks_mut::<4>();
-    let (four_rows, rest_rows) = rows.split_at(fours.len() * 4 * row_bytes);
-    for (rows, out) in four_rows.chunks_exact(4 * row_bytes).zip(fours) {
-        *out = small_rows::<S, F, 4>(s, std::array::from_fn(|r| &rows[r * row_bytes..][..row_bytes]), x);
+    let mut rows = F::blocks(rows).chunks(4 * blocks);
+    for (out, rows) in fours.iter_mut().zip(&mut rows) {
+        let (first, second) = rows.split_at(2 * blocks);
+        let ((a, b), (c, d)) = (first.split_at(blocks), second.split_at(blocks));
+        *out = F::four(s, [a, b, c, d], x);
     }
-    for (row, out) in rest_rows.chunks_exact(row_bytes).zip(rest) {
-        [*out] = small_rows::<S, F, 1>(s, [row], x);
+    // Where there are fewer, the last one is computed again instead.
+    if let (Some(last), Some(rows)) = (rest.len().checked_sub(1), rows.next()) {
+        let row = |r: usize| &rows[r.min(last) * blocks..][..blocks];
+        rest.copy_from_slice(&F::four(s, [row(0), row(1), row(2), row(3)], x)[..=last]);
+    }
+}
+
+/// How four rows of a format are multiplied with a token.
+pub(super) trait Rows: Small {
+    #[inline(always)]
+    fn four<S: FourRows>(s: S, rows: [&[Self::Block]; 4], x: &Tile) -> [f32; 4] {
+        in_pieces::<S, Self>(s, rows, x)
+    }
+}
+
+impl Rows for Q4_0 {}
+impl Rows for Q4_1 {}
+impl Rows for Q5_0 {}
+impl Rows for Q5_1 {}
+
+impl Rows for Q8_0 {
+    #[inline(always)]
+    fn four<S: FourRows>(s: S, rows: [&[Self::Block]; 4], x: &Tile) -> [f32; 4] {
+        match s.bytes(rows, x.quants.as_chunks().0, &x.scales) {
+            Some(sums) => sums,
+            None => in_pieces::<S, Self>(s, rows, x),
+        }
     }
 }
 
 #[inline(always)]
-fn small_rows<S: Blocks, F: Small, const N: usize>(s: S, rows: [&[u8]; N], x: &Tile) -> [f32; N] {
-    let mut acc = [s.splat(0.0); N];
-    // Every lane gets the whole min, so these sums come out 8 times too large.
-    let mut mins = [s.splat(0.0); N];
+fn in_pieces<S: FourRows, F: Small>(s: S, rows: [&[F::Block]; 4], x: &Tile) -> [f32; 4] {
+    let mut sums = s.zeros();
     let blocks = x.scales.len();
-    let rows = rows.map(|row| &F::blocks(row)[..blocks]);
-    let xs = x.quants.as_chunks::<32>().0.iter().zip(x.nquads.as_chunks::<8>().0);
-    let xs = xs.zip(x.scales.iter().zip(&x.by32.floats));
-    for (b, ((x, nquads), (&scale, &sum))) in xs.enumerate().take(blocks) {
-        for r in 0..N {
-            let block = &rows[r][b];
-            s.prefetch(block, PREFETCH);
-            let scale = s.mul(s.splat_f16(F::scale(block)), s.splat(scale));
-            acc[r] = s.mul_add(dot::<S, F>(s, F::quants(s, block, 0), x, nquads), scale, acc[r]);
-            if F::KIND == Kind::Mins {
-                mins[r] = s.mul_add(s.splat_f16(F::min(block)), s.splat(sum), mins[r]);
-            }
+    let rows = rows.map(|row| row.as_chunks::<2>());
+    let xs = x.quants.as_chunks::<32>().0[..blocks].as_chunks::<2>();
+    let nquads = x.nquads.as_chunks::<8>().0[..blocks].as_chunks::<2>();
+    let (scales, xsums) = (x.scales.as_chunks::<2>(), x.by32.floats[..blocks].as_chunks::<2>());
+    // Blocks in pairs: prefetching and counting once for two is enough.
+    for i in 0..blocks / 2 {
+        for (pairs, _) in rows {
+            s.prefetch(&pairs[i], PREFETCH);
+        }
+        for j in 0..2 {
+            let block = |r: usize| &rows[r].0[i][j];
+            let four = [block(0), block(1), block(2), block(3)];
+            sums = add_block::<S, F>(s, sums, four, &xs.0[i][j], &nquads.0[i][j], scales.0[i][j], xsums.0[i][j]);
         }
     }
-    std::array::from_fn(|r| {
-        s.sum(if F::KIND == Kind::Mins { s.mul_add(mins[r], s.splat(0.125), acc[r]) } else { acc[r] })
-    })
+    if let ([x], [nquads], [scale], [xsum]) = (xs.1, nquads.1, scales.1, xsums.1) {
+        let four = rows.map(|(_, last)| &last[0]);
+        sums = add_block::<S, F>(s, sums, four, x, nquads, *scale, *xsum);
+    }
+    s.row_sums(sums)
+}
+
+/// A block of each row.
+#[inline(always)]
+fn add_block<S: FourRows, F: Small>(
+    s: S,
+    mut sums: S::Sums,
+    blocks: [&F::Block; 4],
+    x: &[u8; 32],
+    nquads: &[i32; 8],
+    scale: f32,
+    xsum: f32,
+) -> S::Sums {
+    let x = s.load_bytes(x);
+    let mut dots = [s.dot_block(F::KIND, F::quants(s, blocks[0], 0), x, nquads); 4];
+    for r in 1..4 {
+        dots[r] = s.dot_block(F::KIND, F::quants(s, blocks[r], 0), x, nquads);
+    }
+    sums = s.add_dots(sums, dots, blocks.map(F::scale), scale);
+    if F::KIND == Kind::Mins {
+        sums = s.add_halves(sums, blocks.map(F::min), xsum);
+    }
+    sums
 }
 
 /// For formats with blocks of 256. `rows` holds `out.len()` rows.
@@ -85,11 +124,12 @@ pub(super) fn super_blocks<S: Blocks, F: Format>(s: S, rows: &[u8], x: &Tile, ou
                 *scale *= xscales[i * F::GROUP / 32];
             }
             for i in 0..8 {
-                let x = x[32 * i..].first_chunk().expect("256 of them");
+                let x = &x[32 * i..];
                 let nquads = nquads[8 * i..].first_chunk().expect("64 of them");
                 let scale =
                     if F::GROUP == 16 { s.splat_pair(scales[2 * i], scales[2 * i + 1]) } else { s.splat(scales[i]) };
-                acc[i % 2] = s.mul_add(dot::<S, F>(s, F::quants(s, block, i), x, nquads), scale, acc[i % 2]);
+                let dots = dot_block(s, F::KIND, F::quants(s, block, i), s.load_bytes(x), nquads);
+                acc[i % 2] = s.mul_add(s.to_f32(dots), scale, acc[i % 2]);
             }
             if F::KIND == Kind::Mins {
                 for (mins, sums) in mins.as_chunks::<8>().0.iter().zip(sums.as_chunks::<8>().0) {

@@ -96,6 +96,8 @@ pub struct Kernels {
     pub query_width: usize,
     /// Tokens in a [`Tile`] for matrix-matrix products.
     pub tile_width: usize,
+    /// Bytes of a token that lie side by side in a [`Tile`] of several.
+    pub run: usize,
     /// Output pixels that a dense convolution computes at once.
     pub conv_pixels: usize,
     /// Whether bytes are multiplied as signed ones, after 128 was taken off: what the sums' starts have to make up for.
@@ -131,13 +133,14 @@ pub struct Kernels {
 
 /// Instantiates all kernels for one instruction set: `$wide` is the type for numbers, `$blocks` the one that reads
 /// blocks, `$features` what both need. A product computes `$vectors` vectors of rows times `$tokens` tokens at once,
-/// as many as the registers hold.
+/// as many as the registers hold; a convolution `$pixels` pixels, in bytes the way `$bytes`.
 macro_rules! table {
     ($module:ident, $isa:literal, wide: $wide:expr, $wide_type:ty, blocks: $blocks:expr, $blocks_type:ty,
-     features: [$($feature:tt)*], vectors: $vectors:literal, tokens: $tokens:literal, pixels: $pixels:literal) => {
+     features: [$($feature:tt)*], vectors: $vectors:literal, tokens: $tokens:literal, pixels: $pixels:literal,
+     bytes: $bytes:ident) => {
         mod $module {
             use super::*;
-            use super::{formats::*, simd::Simd};
+            use super::{formats::*, simd::{Matrix, Simd}};
 
             const ROWS: usize = $vectors * <$wide_type as Simd>::LANES;
             /// Vectors that make up one block of output channels, or two blocks where a vector holds one.
@@ -183,11 +186,14 @@ macro_rules! table {
                     }
                 }
                 fn gemm(dtype: DType, panel: &Panel, x: &Tile, out: &mut [f32]) {
-                    const V: usize = $vectors;
-                    const C: usize = $tokens;
+                    // The same rows and tokens either way; bytes have several tokens in a vector where that is faster.
+                    const V: usize = $vectors * <$wide_type as Matrix>::TOKENS;
+                    const C: usize = $tokens / <$wide_type as Matrix>::TOKENS;
                     let s = $wide;
                     match dtype {
-                        DType::F32 | DType::F16 | DType::BF16 | DType::I8 => gemm::floats::<_, V, C>(s, panel, x, out),
+                        DType::F32 | DType::F16 | DType::BF16 | DType::I8 => {
+                            gemm::floats::<_, $vectors, $tokens>(s, panel, x, out)
+                        }
                         DType::Q8_0 | DType::Q4_0 | DType::Q5_0 => {
                             gemm::quants::<_, V, C, 32, false>(s, panel, x, out)
                         }
@@ -231,8 +237,8 @@ macro_rules! table {
                 fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], halves: bool) {
                     ops::rope(head, cos, sin, halves)
                 }
-                fn dense_floats(job: &mut Dense<'_, f32>) { conv::dense::<_, f32, WIDE, $pixels>($wide, job) }
-                fn dense_bytes(job: &mut Dense<'_, u8>) { conv::dense::<_, u8, WIDE, $pixels>($wide, job) }
+                fn dense_floats(job: &mut Dense<'_, f32>) { conv::dense::<_, _, conv::Singly, WIDE, $pixels>($wide, job) }
+                fn dense_bytes(job: &mut Dense<'_, u8>) { conv::dense::<_, _, conv::$bytes, WIDE, $pixels>($wide, job) }
                 fn depthwise_floats(job: &mut Depthwise<'_, f32>) { depthwise::floats($wide, job) }
                 fn depthwise_bytes(job: &mut Depthwise<'_, u8>) { depthwise::bytes($wide, job) }
                 fn activate(activation: Activation, x: &mut [f32]) { activation::apply($wide, activation, x) }
@@ -254,6 +260,7 @@ macro_rules! table {
                 panel_rows: ROWS,
                 query_width: <$wide_type as Simd>::LANES / 2,
                 tile_width: $tokens,
+                run: <$wide_type as Matrix>::RUN,
                 detected: table!(@detected $($feature)*),
                 gemv, unpack, gemm, fill, rms_norm, swiglu, geglu, sum_exp, add, softmax, scores, mix, widen, rope,
                 dense_floats, dense_bytes, depthwise_floats, depthwise_bytes, activate, narrow, widen_bytes, combine,
@@ -289,24 +296,28 @@ macro_rules! proof {
 }
 
 table!(plain, "portable", wide: portable::Portable, portable::Portable, blocks: portable::Portable, portable::Portable,
-    features: [], vectors: 1, tokens: 4, pixels: 4);
+    features: [], vectors: 1, tokens: 4, pixels: 4, bytes: Singly);
 #[cfg(target_arch = "x86_64")]
 table!(avx2, "avx2", wide: proof!(x86::Avx2), x86::Avx2, blocks: proof!(x86::Avx2), x86::Avx2,
-    features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4, pixels: 4);
+    features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4, pixels: 4, bytes: Singly);
 #[cfg(target_arch = "x86_64")]
 table!(avxvnni, "avxvnni", wide: proof!(x86::AvxVnni), x86::AvxVnni, blocks: proof!(x86::AvxVnni), x86::AvxVnni,
-    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6, pixels: 4);
+    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6, pixels: 4, bytes: Singly);
 #[cfg(target_arch = "x86_64")]
 table!(avx512, "avx512", wide: proof!(x86::Avx512), x86::Avx512, blocks: proof!(x86::Avx512Half), x86::Avx512Half,
-    features: ["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni"], vectors: 2, tokens: 6, pixels: 8);
-// Of the 32 registers, 24 hold sums either way. Without the dot instruction, products need some; with it, more rows save
-// broadcasts.
+    features: ["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni"], vectors: 2, tokens: 6,
+    pixels: 8, bytes: Singly);
+// Of the 32 registers, 24 hold sums each time. Without the dot instruction, products need some; with it, more rows save
+// broadcasts. Matrices take 4 registers of rows by 3 of tokens.
 #[cfg(target_arch = "aarch64")]
 table!(neon, "neon", wide: proof!(arm::Neon), arm::Neon, blocks: proof!(arm::Neon), arm::Neon,
-    features: ["neon"], vectors: 1, tokens: 6, pixels: 4);
+    features: ["neon"], vectors: 1, tokens: 6, pixels: 4, bytes: Singly);
 #[cfg(target_arch = "aarch64")]
 table!(dotprod, "dotprod", wide: proof!(arm::Dotprod), arm::Dotprod, blocks: proof!(arm::Dotprod), arm::Dotprod,
-    features: ["neon" "dotprod"], vectors: 2, tokens: 3, pixels: 4);
+    features: ["neon" "dotprod"], vectors: 2, tokens: 3, pixels: 4, bytes: Singly);
+#[cfg(target_arch = "aarch64")]
+table!(i8mm, "i8mm", wide: proof!(arm::I8mm), arm::I8mm, blocks: proof!(arm::I8mm), arm::I8mm,
+    features: ["neon" "dotprod" "i8mm"], vectors: 1, tokens: 6, pixels: 4, bytes: InPairs);
 
 /// All tables compiled in, from the plainest to the fastest.
 static TABLES: &[&Kernels] = &[
@@ -321,6 +332,8 @@ static TABLES: &[&Kernels] = &[
     &neon::TABLE,
     #[cfg(target_arch = "aarch64")]
     &dotprod::TABLE,
+    #[cfg(target_arch = "aarch64")]
+    &i8mm::TABLE,
 ];
 
 /// Calls a table's function.

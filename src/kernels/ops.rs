@@ -141,16 +141,33 @@ pub(super) fn softmax<S: Simd>(s: S, scores: &mut [f32], width: usize, c: usize,
 /// Scores of `C` queries against one block of keys: `q: [dims][C]`, `keys: [dims][KEYS]`, `out: [C][KEYS]`.
 #[inline(always)]
 pub(super) fn scores<S: Simd, const C: usize>(s: S, q: &[f32], keys: &[f32], out: &mut [f32]) {
-    for lane in (0..KEYS).step_by(S::LANES) {
-        let mut acc = [s.splat(0.0); C];
-        for (q, keys) in q.as_chunks::<C>().0.iter().zip(keys.as_chunks::<KEYS>().0) {
-            let keys = s.load(&keys[lane..]);
+    // As many dimensions at once as it takes for four numbers of the queries.
+    let step = 4_usize.div_ceil(C);
+    let mut acc = [[s.splat(0.0); C]; 2];
+    let (qs, blocks) = (q.chunks_exact(step * C), keys.chunks_exact(step * KEYS));
+    let (q_rest, keys_rest) = (qs.remainder(), blocks.remainder());
+    for (q, keys) in qs.zip(blocks) {
+        for (i, four) in q.as_chunks::<4>().0.iter().enumerate() {
+            let four = s.splat_each(four);
+            for (j, q) in four.into_iter().enumerate() {
+                let (d, c) = ((4 * i + j) / C, (4 * i + j) % C);
+                for (p, acc) in acc.iter_mut().enumerate().take(KEYS / S::LANES) {
+                    acc[c] = s.mul_add(s.load(&keys[d * KEYS + p * S::LANES..]), q, acc[c]);
+                }
+            }
+        }
+    }
+    for (q, keys) in q_rest.as_chunks::<C>().0.iter().zip(keys_rest.as_chunks::<KEYS>().0) {
+        for (p, acc) in acc.iter_mut().enumerate().take(KEYS / S::LANES) {
+            let keys = s.load(&keys[p * S::LANES..]);
             for c in 0..C {
                 acc[c] = s.mul_add(keys, s.splat(q[c]), acc[c]);
             }
         }
+    }
+    for (p, acc) in acc.into_iter().enumerate().take(KEYS / S::LANES) {
         for (c, acc) in acc.into_iter().enumerate() {
-            s.store(acc, &mut out[c * KEYS + lane..]);
+            s.store(acc, &mut out[c * KEYS + p * S::LANES..]);
         }
     }
 }
@@ -160,19 +177,32 @@ pub(super) fn scores<S: Simd, const C: usize>(s: S, q: &[f32], keys: &[f32], out
 #[inline(always)]
 pub(super) fn mix<S: Simd, const C: usize>(s: S, weights: &[f32], values: &[f32], dims: usize, out: &mut [f32]) {
     let weights = &weights[..C * KEYS];
-    for d in (0..dims).step_by(S::LANES) {
-        let mut acc = [s.splat(0.0); C];
-        for (c, acc) in acc.iter_mut().enumerate() {
-            *acc = s.load(&out[c * dims + d..]);
-        }
-        for j in 0..KEYS {
-            let v = s.load(&values[j * dims + d..]);
-            for c in 0..C {
-                acc[c] = s.mul_add(v, s.splat(weights[c * KEYS + j]), acc[c]);
+    for d in (0..dims).step_by(16) {
+        let mut acc = [[s.splat(0.0); C]; 2];
+        for (p, acc) in acc.iter_mut().enumerate().take(16 / S::LANES) {
+            for (c, acc) in acc.iter_mut().enumerate() {
+                *acc = s.load(&out[c * dims + d + p * S::LANES..]);
             }
         }
-        for (c, acc) in acc.into_iter().enumerate() {
-            s.store(acc, &mut out[c * dims + d..]);
+        for j in (0..KEYS).step_by(4) {
+            let mut four = [[s.splat(0.0); 4]; C];
+            for (c, four) in four.iter_mut().enumerate() {
+                *four = s.splat_each(weights[c * KEYS + j..].first_chunk().expect("keys come in fours"));
+            }
+            for i in 0..4 {
+                let values = &values[(j + i) * dims + d..][..16];
+                for (p, acc) in acc.iter_mut().enumerate().take(16 / S::LANES) {
+                    let v = s.load(&values[p * S::LANES..]);
+                    for c in 0..C {
+                        acc[c] = s.mul_add(v, four[c][i], acc[c]);
+                    }
+                }
+            }
+        }
+        for (p, acc) in acc.into_iter().enumerate().take(16 / S::LANES) {
+            for (c, acc) in acc.into_iter().enumerate() {
+                s.store(acc, &mut out[c * dims + d + p * S::LANES..]);
+            }
         }
     }
 }
@@ -180,12 +210,14 @@ pub(super) fn mix<S: Simd, const C: usize>(s: S, weights: &[f32], values: &[f32]
 /// Widens half-precision numbers.
 #[inline(always)]
 pub(super) fn widen<S: Simd>(s: S, x: &[[u8; 2]], out: &mut [f32]) {
-    let mut xs = x.chunks_exact(S::LANES);
-    let mut outs = out.chunks_exact_mut(S::LANES);
-    for (x, out) in (&mut xs).zip(&mut outs) {
-        s.store(s.load_f16(x), out);
+    let (xs, x_rest) = x.as_chunks::<32>();
+    let (outs, out_rest) = out.as_chunks_mut::<32>();
+    for (x, out) in xs.iter().zip(outs) {
+        for at in (0..32).step_by(S::LANES) {
+            s.store(s.load_f16(&x[at..]), &mut out[at..]);
+        }
     }
-    for (x, out) in xs.remainder().iter().zip(outs.into_remainder()) {
+    for (x, out) in x_rest.iter().zip(out_rest) {
         *out = half::f16::from_le_bytes(*x).to_f32();
     }
 }

@@ -10,11 +10,11 @@ use super::simd::Blocks;
 /// The scratch for one panel of `R` rows; each worker thread has its own.
 #[derive(Default)]
 pub struct Panel {
-    /// Quants, `[cols / 4][R][4]`: unsigned for formats with mins, else signed and XORed with the ISA's `FLIP`.
+    /// Quants, `[cols / STEP][R][STEP]` ([`Matrix::STEP`](super::simd::Matrix::STEP)): unsigned for formats with mins, else signed and XORed with the ISA's `FLIP`.
     pub(super) quants: Vec<u8>,
-    /// `[cols / group][R]`
+    /// `[cols / group][R][TOKENS]`, all `TOKENS` the same.
     pub(super) scales: Vec<f32>,
-    /// `[cols / group][R]`, for formats with mins.
+    /// The same for formats with mins.
     pub(super) mins: Vec<f32>,
     /// Float weights, `[cols][R]`.
     pub(super) floats: Vec<f32>,
@@ -33,8 +33,9 @@ pub(super) fn unpack<S: Blocks, F: Format, const R: usize>(s: S, rows: &[u8], ro
     let blocks_per_row = F::blocks(&rows[..row_bytes]).len();
     let (per_block, groups) = (F::LEN / 32, F::LEN / F::GROUP);
     panel.quants.resize(blocks_per_row * F::LEN * R, 0);
-    panel.scales.resize(blocks_per_row * groups * R, 0.0);
-    panel.mins.resize(if F::KIND == Kind::Mins { blocks_per_row * groups * R } else { 0 }, 0.0);
+    let scales = blocks_per_row * groups * R * S::TOKENS;
+    panel.scales.resize(scales, 0.0);
+    panel.mins.resize(if F::KIND == Kind::Mins { scales } else { 0 }, 0.0);
 
     for r0 in (0..R).step_by(8) {
         let eight: [&[F::Block]; 8] = std::array::from_fn(|r| F::blocks(row_of(rows, row_bytes, r0 + r)));
@@ -47,9 +48,10 @@ pub(super) fn unpack<S: Blocks, F: Format, const R: usize>(s: S, rows: &[u8], ro
                 let (mut scales, mut mins) = ([0.0; 16], [0.0; 16]);
                 F::scales(s, &row[b], &mut scales, &mut mins);
                 for g in 0..groups {
-                    panel.scales[(b * groups + g) * R + r0 + r] = scales[g];
+                    let at = ((b * groups + g) * R + r0 + r) * S::TOKENS;
+                    panel.scales[at..at + S::TOKENS].fill(scales[g]);
                     if F::KIND == Kind::Mins {
-                        panel.mins[(b * groups + g) * R + r0 + r] = mins[g];
+                        panel.mins[at..at + S::TOKENS].fill(mins[g]);
                     }
                 }
             }
@@ -65,10 +67,9 @@ pub(super) fn unpack<S: Blocks, F: Format, const R: usize>(s: S, rows: &[u8], ro
                         }
                     };
                 }
-                let first_quad = b * F::LEN / 4 + 8 * i;
-                let out = &mut panel.quants[(first_quad * R + r0) * 4..];
-                for (quad, vector) in s.transpose(vectors).into_iter().enumerate() {
-                    s.store_bytes(vector, &mut out[quad * R * 4..]);
+                let out = &mut panel.quants[(b * F::LEN + 32 * i) * R + r0 * S::STEP..];
+                for (j, vector) in s.transpose(vectors).into_iter().enumerate() {
+                    s.store_bytes(vector, &mut out[j / S::TOKENS * R * S::STEP + j % S::TOKENS * 32..]);
                 }
             }
         }

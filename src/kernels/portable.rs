@@ -1,6 +1,7 @@
 //! The plain implementation, for CPUs that have nothing better: arrays that the compiler may vectorize.
 
-use super::simd::{Blocks, Simd};
+use super::formats::Kind;
+use super::simd::{Blocks, FourRows, Matrix, Simd, dot_block, four_vectors};
 use half::{bf16, f16};
 use std::array::from_fn;
 
@@ -165,6 +166,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn prefetch<T>(self, _: &T, _: usize) {}
 }
+
+impl Matrix for Portable {}
+
+four_vectors!(Portable);
 
 impl Blocks for Portable {
     #[inline(always)]

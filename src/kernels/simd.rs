@@ -4,6 +4,8 @@
 //! implementing type is the proof that the CPU has the instructions: it is only made after detection, inside
 //! functions that carry the matching `#[target_feature]`. That is why the methods are safe to call.
 
+use super::formats::Kind;
+
 /// Vectors of `LANES` numbers of 32 bits, and integer dot products on bytes.
 pub(crate) trait Simd: Copy {
     /// Numbers of 32 bits in one vector: 8 or 16.
@@ -21,6 +23,12 @@ pub(crate) trait Simd: Copy {
     type B: Copy;
 
     fn splat(self, x: f32) -> Self::F;
+    /// Each of four numbers in all lanes of a vector: for many products, that costs nothing where an instruction can choose
+    /// a lane to multiply with.
+    #[inline(always)]
+    fn splat_each(self, x: &[f32; 4]) -> [Self::F; 4] {
+        [self.splat(x[0]), self.splat(x[1]), self.splat(x[2]), self.splat(x[3])]
+    }
     /// The first `LANES` of `x`.
     fn load(self, x: &[f32]) -> Self::F;
     fn store(self, v: Self::F, out: &mut [f32]);
@@ -93,8 +101,56 @@ pub(crate) trait Simd: Copy {
     fn prefetch<T>(self, x: &T, offset: usize);
 }
 
+/// Products of panels and tiles. A vector of their sums is of `LANES / TOKENS` rows by `TOKENS` tokens, those of a row side
+/// by side, and a step along the columns takes `4 × TOKENS` of them: where dot products are of four bytes, a vector of
+/// rows by one token; where there are instructions for small matrices, as these have it. Several steps of a token are
+/// loaded at once where instructions can choose one of them.
+pub(crate) trait Matrix: Simd {
+    /// 1 or 2.
+    const TOKENS: usize = 1;
+    /// Columns in a step: bytes of a row that lie side by side in a panel.
+    const STEP: usize = 4 * Self::TOKENS;
+    /// Bytes of a token that lie side by side in a tile: one step or four.
+    const RUN: usize = Self::STEP;
+
+    /// A run of `TOKENS` tokens, for all rows of a vector.
+    #[inline(always)]
+    fn load_run(self, x: &[u8]) -> Self::B {
+        self.splat_quad(*x.first_chunk().expect("a step"))
+    }
+    /// A number for each of `TOKENS` tokens, for all rows of a vector.
+    #[inline(always)]
+    fn repeat(self, x: &[f32]) -> Self::F {
+        self.splat(x[0])
+    }
+    /// Adds the products with step `I` of a run, as [`Simd::dot_flipped`] or, of weights that are not `SIGNED`, as
+    /// [`Simd::dot`]. Exact.
+    #[inline(always)]
+    fn multiply<const SIGNED: bool, const I: usize>(self, acc: Self::I, weights: Self::B, x: Self::B) -> Self::I {
+        if SIGNED { self.dot_flipped(acc, weights, x) } else { self.dot(acc, weights, x) }
+    }
+    /// Stores the rows of each token; those of the next token begin `apart` elements further.
+    #[inline(always)]
+    fn store_rows(self, v: Self::F, out: &mut [f32], apart: usize) {
+        let _ = apart;
+        self.store(v, out);
+    }
+}
+
+/// What convolutions in bytes need where small matrices are multiplied: two pixels and two steps at once.
+#[cfg(target_arch = "aarch64")]
+pub(crate) trait Pairs: Matrix {
+    /// Two steps of weights, `[LANES][4]` each, as `[LANES][8]`: the first and the second half of the rows.
+    fn pair_weights(self, first: &[[u8; 4]], second: &[[u8; 4]]) -> [Self::B; 2];
+    /// Two steps of two pixels, for all rows of a vector; as [`Simd::flip`].
+    fn pair_pixels(self, pixels: [[[u8; 4]; 2]; 2]) -> Self::B;
+    /// The sums of the first and of the second half of the rows, by two pixels each: those of the first and of the second
+    /// pixel.
+    fn by_pixel(self, sums: [Self::I; 2]) -> [Self::I; 2];
+}
+
 /// What reading quantized blocks needs besides: vectors of exactly 8 numbers, or 32 bytes.
-pub(crate) trait Blocks: Simd {
+pub(crate) trait Blocks: Matrix {
     /// One half-precision number in all lanes.
     fn splat_f16(self, bits: u16) -> Self::F;
     /// `low` in lanes 0 to 3, `high` in lanes 4 to 7.
@@ -115,6 +171,85 @@ pub(crate) trait Blocks: Simd {
     /// To each of the 8 sums, adds the dot product of four signed weights with four signed activations; `nquads` are
     /// the negated sums of the activations' fours. Exact.
     fn dot_signed(self, acc: Self::I, weights: Self::B, activations: Self::B, nquads: Self::I) -> Self::I;
-    /// Eight rows of eight numbers of 32 bits, transposed.
+    /// Eight rows of 32 bytes in a panel's order: the first step of all of them, the second, and so on.
     fn transpose(self, rows: [Self::B; 8]) -> [Self::B; 8];
+}
+
+/// Four rows of blocks of 32 times one token. Dot products are sums of parts, and adding the parts up costs as much as they
+/// did: it is done once at the end, for each row by itself, or for each block, where that takes few instructions for all
+/// four together.
+pub(crate) trait FourRows: Blocks {
+    /// The parts of an integer dot product.
+    type Dot: Copy;
+    /// A sum for each row, or its parts.
+    type Sums: Copy;
+
+    fn zeros(self) -> Self::Sums;
+    /// The dot product of a block's quants, of that kind, with activations; `nquads` are the negated sums of their fours.
+    /// Exact.
+    fn dot_block(self, kind: Kind, quants: Self::B, x: Self::B, nquads: &[i32; 8]) -> Self::Dot;
+    /// Adds `halves[r] × x × dots[r]`, where the halves are half-precision numbers.
+    fn add_dots(self, sums: Self::Sums, dots: [Self::Dot; 4], halves: [u16; 4], x: f32) -> Self::Sums;
+    /// Adds `halves[r] × x`.
+    fn add_halves(self, sums: Self::Sums, halves: [u16; 4], x: f32) -> Self::Sums;
+    fn row_sums(self, sums: Self::Sums) -> [f32; 4];
+    /// The products of whole rows of Q8_0's blocks with activations and their scales, if there is a faster way than the
+    /// pieces above. Small models are in that format; as its quants need no unpacking, what else is done for each block
+    /// counts most there.
+    #[inline(always)]
+    fn bytes(self, rows: [&[[u8; 34]]; 4], x: &[[u8; 32]], scales: &[f32]) -> Option<[f32; 4]> {
+        let _ = (rows, x, scales);
+        None
+    }
+}
+
+/// Implements [`FourRows`] with sums in vectors of their own.
+macro_rules! four_vectors {
+    ($($name:ident)*) => {$(
+        impl FourRows for $name {
+            type Dot = Self::I;
+            type Sums = [Self::F; 4];
+
+            #[inline(always)]
+            fn zeros(self) -> Self::Sums {
+                [self.splat(0.0); 4]
+            }
+            #[inline(always)]
+            fn dot_block(self, kind: Kind, quants: Self::B, x: Self::B, nquads: &[i32; 8]) -> Self::I {
+                dot_block(self, kind, quants, x, nquads)
+            }
+            #[inline(always)]
+            fn add_dots(self, mut sums: Self::Sums, dots: [Self::I; 4], halves: [u16; 4], x: f32) -> Self::Sums {
+                for r in 0..4 {
+                    let scale = self.mul(self.splat_f16(halves[r]), self.splat(x));
+                    sums[r] = self.mul_add(self.to_f32(dots[r]), scale, sums[r]);
+                }
+                sums
+            }
+            #[inline(always)]
+            fn add_halves(self, mut sums: Self::Sums, halves: [u16; 4], x: f32) -> Self::Sums {
+                // All of the 8 lanes get it.
+                let x = self.splat(x / 8.0);
+                for r in 0..4 {
+                    sums[r] = self.mul_add(self.splat_f16(halves[r]), x, sums[r]);
+                }
+                sums
+            }
+            #[inline(always)]
+            fn row_sums(self, sums: Self::Sums) -> [f32; 4] {
+                sums.map(|sum| self.sum(sum))
+            }
+        }
+    )*};
+}
+pub(super) use four_vectors;
+
+/// The dot product of 32 quants with activations, as [`FourRows::dot_block`], in 8 lanes.
+#[inline(always)]
+pub(super) fn dot_block<S: Blocks>(s: S, kind: Kind, quants: S::B, x: S::B, nquads: &[i32; 8]) -> S::I {
+    match kind {
+        Kind::Signed => s.dot_signed(s.splat_i32(0), quants, x, s.load_i32(nquads)),
+        Kind::Offset(shift) => s.dot(s.shl(s.load_i32(nquads), shift), quants, x),
+        Kind::Mins => s.dot(s.splat_i32(0), quants, x),
+    }
 }

@@ -1,6 +1,6 @@
 //! Activations, laid out for the products.
 
-use super::simd::Simd;
+use super::simd::Matrix;
 
 /// The activations of up to `width` tokens, interleaved so that the products read them in order: as f32 for float
 /// weights, and as signed bytes with a scale for each 32 for quantized weights.
@@ -17,7 +17,7 @@ pub struct Tile {
     pub(super) cols: usize,
     /// `[cols][width]`
     pub(super) floats: Vec<f32>,
-    /// Signed bytes, `[cols / 4][width][4]`
+    /// Signed bytes, `[cols / RUN][width][RUN]` ([`Matrix::RUN`])
     pub(super) quants: Vec<u8>,
     /// `[cols / 32][width]`
     pub(super) scales: Vec<f32>,
@@ -62,7 +62,7 @@ impl Tile {
 
 /// Stores token `c`'s activations.
 #[inline(always)]
-pub(super) fn fill<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
+pub(super) fn fill<S: Matrix>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
     assert!(x.len() == tile.cols && c < tile.width);
     for (slot, &x) in tile.floats.iter_mut().skip(c).step_by(tile.width).zip(x) {
         *slot = x;
@@ -80,7 +80,7 @@ fn round_to_half(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn quantize<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
+fn quantize<S: Matrix>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
     let width = tile.width;
     for (b, x) in x.as_chunks::<32>().0.iter().enumerate() {
         let sign = s.splat(0.0);
@@ -105,8 +105,8 @@ fn quantize<S: Simd>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {
             tile.quants[32 * b..][..32].copy_from_slice(&bytes[..32]);
             tile.nquads[8 * b..][..8].iter_mut().zip(quads).for_each(|(slot, quad)| *slot = -quad);
         } else {
-            let slots = tile.quants.as_chunks_mut::<4>().0[8 * b * width..][..8 * width].iter_mut();
-            slots.skip(c).step_by(width).zip(bytes.as_chunks::<4>().0).for_each(|(slot, quad)| *slot = *quad);
+            let slots = tile.quants[32 * b * width..][..32 * width].chunks_exact_mut(S::RUN).skip(c).step_by(width);
+            slots.zip(bytes.chunks_exact(S::RUN)).for_each(|(slot, run)| slot.copy_from_slice(run));
         }
         tile.scales[b * width + c] = scale;
         let sums = [0, 4].map(|at| quads[at..at + 4].iter().sum::<i32>());

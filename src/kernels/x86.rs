@@ -1,6 +1,7 @@
 //! x86: AVX2 with FMA, AVX-VNNI, and AVX-512 with VNNI.
 
-use super::simd::{Blocks, Simd};
+use super::formats::Kind;
+use super::simd::{Blocks, FourRows, Matrix, Simd, dot_block, four_vectors};
 use std::arch::x86_64::*;
 
 /// Haswell and Zen, and later.
@@ -20,6 +21,13 @@ pub(crate) struct Avx512(());
 pub(crate) struct Avx512Half(());
 
 tokens!(Avx2 AvxVnni Avx512 Avx512Half);
+
+impl Matrix for Avx2 {}
+impl Matrix for AvxVnni {}
+impl Matrix for Avx512 {}
+impl Matrix for Avx512Half {}
+
+four_vectors!(Avx2 AvxVnni Avx512Half);
 
 /// The operations that the three 256-bit types share; `$dot` is `|acc, unsigned weights, signed activations|`.
 macro_rules! simd_256 {
