@@ -82,6 +82,30 @@ fn a_recipe_becomes_a_detector() {
     assert!(ran.code == Some(0) && ran.err.contains("going on after step 8"), "{}", ran.err);
 }
 
+/// The first student teaches a smaller one, which also learns its features, and goes on with their projectors.
+#[test]
+fn a_student_teaches_its_features() {
+    let (recipe, data) = squares("features", 4);
+    assert_eq!(run(&distill(&recipe, &data)).code, Some(0));
+    fs::rename(recipe.with_file_name("squares.gguf"), recipe.with_file_name("teacher.gguf")).unwrap();
+    fs::remove_dir_all(recipe.with_file_name("squares.run")).unwrap();
+    let taught = "channels = 3\nhead_units = 1\n[teacher]\nfile = \"teacher.gguf\"\n[loss]\nkd_features = 1.0\n";
+    let text = fs::read_to_string(&recipe).unwrap().replace("channels = 4\nhead_units = 1\n", taught);
+    fs::write(&recipe, &text).unwrap();
+    let ran = run(&distill(&recipe, &data));
+    assert!(ran.code == Some(0) && ran.err.contains("classes and bins of each cell, features"), "{}", ran.err);
+    let ran = run(&[&distill(&recipe, &data)[..], &["--steps", "8"]].concat());
+    assert!(ran.code == Some(0) && ran.err.contains("going on after step 4"), "{}", ran.err);
+    let metrics = fs::read_to_string(recipe.with_file_name("squares.run").join("metrics.jsonl")).unwrap();
+    assert!(metrics.lines().count() == 2 && metrics.lines().all(|line| line.contains("kd_features")), "{metrics}");
+
+    // Cells of 64 pixels are not the teacher's.
+    fs::write(&recipe, text.replace("head_units = 1", "head_units = 1\nlevels = 4")).unwrap();
+    let ran = run(&[&distill(&recipe, &data)[..], &["--fresh"]].concat());
+    let last = ran.err.lines().last().unwrap_or_default();
+    assert!(ran.code == Some(1) && last.contains("expected loss.kd_features of 0"), "{}", ran.err);
+}
+
 #[test]
 fn bad_recipes_are_refused_in_a_line() {
     let (recipe, data) = squares("bad", 8);
