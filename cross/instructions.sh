@@ -101,6 +101,6 @@ detector() {
 echo 'Millions of instructions: for a token of the prompt and a decoded one (ours, llama.cpp'"'"'s, the ratio), or for a frame.'
 for model; do
     for cpu in "${cpus[@]}"; do
-        if head -c 65536 "$model" | grep -qa convnet; then detector "$model"; else language "$model"; fi
+        if grep -qa convnet <(head -c 65536 "$model"); then detector "$model"; else language "$model"; fi
     done
 done

@@ -131,13 +131,50 @@ pub struct Kernels {
     softmax_pixels: unsafe fn(&mut [f32], usize),
 }
 
+/// What one table takes of another, whose instructions must be a part of its own. Kernels that would come out the same are
+/// then compiled once, which makes programs smaller.
+#[cfg(target_arch = "aarch64")]
+impl Kernels {
+    /// The kernels that multiply no bytes.
+    const fn with_floats_of(self, other: Self) -> Self {
+        Self {
+            rms_norm: other.rms_norm,
+            swiglu: other.swiglu,
+            geglu: other.geglu,
+            sum_exp: other.sum_exp,
+            add: other.add,
+            softmax: other.softmax,
+            scores: other.scores,
+            mix: other.mix,
+            widen: other.widen,
+            rope: other.rope,
+            dense_floats: other.dense_floats,
+            depthwise_floats: other.depthwise_floats,
+            activate: other.activate,
+            narrow: other.narrow,
+            widen_bytes: other.widen_bytes,
+            combine: other.combine,
+            maximum_floats: other.maximum_floats,
+            maximum_bytes: other.maximum_bytes,
+            lerp: other.lerp,
+            softmax_pixels: other.softmax_pixels,
+            ..self
+        }
+    }
+
+    /// The kernels that multiply bytes of one row or one channel at a time.
+    const fn with_rows_of(self, other: Self) -> Self {
+        Self { gemv: other.gemv, depthwise_bytes: other.depthwise_bytes, ..self }
+    }
+}
+
 /// Instantiates all kernels for one instruction set: `$wide` is the type for numbers, `$blocks` the one that reads
 /// blocks, `$features` what both need. A product computes `$vectors` vectors of rows times `$tokens` tokens at once,
 /// as many as the registers hold; a convolution `$pixels` pixels, in bytes the way `$bytes`.
 macro_rules! table {
     ($module:ident, $isa:literal, wide: $wide:expr, $wide_type:ty, blocks: $blocks:expr, $blocks_type:ty,
      features: [$($feature:tt)*], vectors: $vectors:literal, tokens: $tokens:literal, pixels: $pixels:literal,
-     bytes: $bytes:ident) => {
+     bytes: $bytes:ident $(, floats: $floats:ident)? $(, rows: $rows:ident)?) => {
         mod $module {
             use super::*;
             use super::{formats::*, simd::{Matrix, Simd}};
@@ -255,7 +292,7 @@ macro_rules! table {
                 fn softmax_pixels(x: &mut [f32], channels: usize) { maps::softmax($wide, x, channels) }
             });
 
-            pub(super) static TABLE: Kernels = Kernels {
+            pub(super) const OWN: Kernels = Kernels {
                 isa: $isa,
                 panel_rows: ROWS,
                 query_width: <$wide_type as Simd>::LANES / 2,
@@ -268,6 +305,8 @@ macro_rules! table {
                 conv_pixels: $pixels,
                 flips: <$wide_type as Simd>::FLIP == 0,
             };
+
+            pub(super) static TABLE: Kernels = OWN$(.with_floats_of($floats::OWN))?$(.with_rows_of($rows::OWN))?;
         }
     };
     (@functions $features:tt { $(fn $name:ident $args:tt $(-> $result:ty)? $body:block)* }) => {
@@ -314,10 +353,12 @@ table!(neon, "neon", wide: proof!(arm::Neon), arm::Neon, blocks: proof!(arm::Neo
     features: ["neon"], vectors: 1, tokens: 6, pixels: 4, bytes: Singly);
 #[cfg(target_arch = "aarch64")]
 table!(dotprod, "dotprod", wide: proof!(arm::Dotprod), arm::Dotprod, blocks: proof!(arm::Dotprod), arm::Dotprod,
-    features: ["neon" "dotprod"], vectors: 2, tokens: 3, pixels: 4, bytes: Singly);
+    features: ["neon" "dotprod"], vectors: 2, tokens: 3, pixels: 4, bytes: Singly,
+    floats: neon);
 #[cfg(target_arch = "aarch64")]
 table!(i8mm, "i8mm", wide: proof!(arm::I8mm), arm::I8mm, blocks: proof!(arm::I8mm), arm::I8mm,
-    features: ["neon" "dotprod" "i8mm"], vectors: 1, tokens: 6, pixels: 4, bytes: InPairs);
+    features: ["neon" "dotprod" "i8mm"], vectors: 1, tokens: 6, pixels: 4, bytes: InPairs,
+    floats: neon, rows: dotprod);
 
 /// All tables compiled in, from the plainest to the fastest.
 static TABLES: &[&Kernels] = &[
