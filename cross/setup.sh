@@ -70,7 +70,8 @@ END
 fi
 
 suite bullseye
-unpack "$new/sysroot" {libc6,libc6-dev,linux-libc-dev,libgcc-s1,libcrypt1}:"$debian"
+unpack "$new/sysroot" {libc6,libc6-dev,linux-libc-dev,libgcc-s1,libcrypt1}:"$debian" \
+    {python3.9-minimal,libpython3.9-minimal,libpython3.9-stdlib,libexpat1,zlib1g,libffi7}:"$debian"
 find "$new/sysroot" -type l -lname '/*' | while read -r link; do
     ln -sfn --relative "$new/sysroot$(readlink "$link")" "$link"
 done

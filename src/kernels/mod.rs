@@ -133,9 +133,9 @@ pub struct Kernels {
 
 /// What one table takes of another, whose instructions must be a part of its own. Kernels that would come out the same are
 /// then compiled once, which makes programs smaller.
-#[cfg(target_arch = "aarch64")]
 impl Kernels {
     /// The kernels that multiply no bytes.
+    #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
     const fn with_floats_of(self, other: Self) -> Self {
         Self {
             rms_norm: other.rms_norm,
@@ -163,6 +163,7 @@ impl Kernels {
     }
 
     /// The kernels that multiply bytes of one row or one channel at a time.
+    #[cfg(target_arch = "aarch64")]
     const fn with_rows_of(self, other: Self) -> Self {
         Self { gemv: other.gemv, depthwise_bytes: other.depthwise_bytes, ..self }
     }
@@ -341,7 +342,8 @@ table!(avx2, "avx2", wide: proof!(x86::Avx2), x86::Avx2, blocks: proof!(x86::Avx
     features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4, pixels: 4, bytes: Singly);
 #[cfg(target_arch = "x86_64")]
 table!(avxvnni, "avxvnni", wide: proof!(x86::AvxVnni), x86::AvxVnni, blocks: proof!(x86::AvxVnni), x86::AvxVnni,
-    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6, pixels: 4, bytes: Singly);
+    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6, pixels: 4, bytes: Singly,
+    floats: avx2);
 #[cfg(target_arch = "x86_64")]
 table!(avx512, "avx512", wide: proof!(x86::Avx512), x86::Avx512, blocks: proof!(x86::Avx512Half), x86::Avx512Half,
     features: ["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni"], vectors: 2, tokens: 6,

@@ -1,4 +1,5 @@
 import _thread
+import signal
 import threading
 import time
 
@@ -74,12 +75,15 @@ def test_one_answer_at_a_time(model):
 
 @pytest.mark.parametrize("ask", [lambda chat: chat.say("hello"), lambda chat: list(chat.stream("hello"))])
 def test_ctrl_c_ends_an_answer(model, ask):
+    # What runs in the background of a shell begins with signals of Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     chat = endless(model)
     timer = threading.Timer(0.3, _thread.interrupt_main)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         ask(chat)
     timer.join()
+    signal.signal(signal.SIGINT, before)
     assert chat.say("hello", lambda _: False).finish == "cancelled"
 
 
