@@ -55,6 +55,11 @@ library=capi
 [[ ,$features, != *,detect,* ]] || library+=,image
 [[ ,$features, != *,hf-tokenizer,* ]] || library+=,hf-tokenizer
 cargo rustc --quiet --locked --profile dist --package pupil --lib --no-default-features --features "$library" \
-    --crate-type cdylib,staticlib
-check "$built/libpupil.so"
+    --crate-type staticlib
+# Linked here, because rustc's own list of what a library exports leaves no room for versions of symbols.
+compiler=CC_${triple//-/_} soname=libpupil.so.0.1
+"${!compiler}" -shared -s -o "$built/$soname" -Wl,-soname,$soname -Wl,--version-script=cross/pupil.map -Wl,--gc-sections \
+    -Wl,--whole-archive "$built/libpupil.a" -Wl,--no-whole-archive -lpthread -ldl -lm -lgcc_s
+ln -sf $soname "$built/libpupil.so"
+check "$built/$soname"
 show "$built/libpupil.a" archive

@@ -20,7 +20,7 @@ tools=$CROSS/python
 
 wheels=${CARGO_TARGET_DIR:-$PWD/target}/wheels
 rm -f "$wheels"/pupil-*_"${triple%%-*}".whl
-"$tools/bin/maturin" build --quiet --locked --release --strip --manifest-path cross/python/Cargo.toml \
+"$tools/bin/maturin" build --quiet --locked --release --manifest-path cross/python/Cargo.toml \
     --target "$triple" --out "$wheels"
 wheel=$(echo "$wheels"/pupil-*_"${triple%%-*}".whl)
 printf '%6.2f MB  %s\n' "$(stat -c %s "$wheel")e-6" "$wheel"

@@ -12,6 +12,7 @@
 //! | `conv`, `depthwise` | convolutions over maps of f32 and of bytes |
 //! | `activation`, `output` | what they do with their sums |
 //! | `maps` | what else is done with maps |
+//! | `map_kernels` | the table of all that is done with maps |
 //!
 //! Bodies are written once; the `table!` macro instantiates them per instruction set, inside functions that carry
 //! its `#[target_feature]`. [`Kernels::get`] picks a table once, from what the CPU has.
@@ -45,6 +46,16 @@ macro_rules! intrinsics {
     }};
 }
 
+/// Calls a table's function.
+macro_rules! call {
+    ($function:expr, $($arg:expr),*) => {{
+        // SAFETY: tables are only handed out (`get`, `available`) if `detected` found the CPU's instructions; the
+        // bodies are otherwise safe code.
+        #[allow(unsafe_code)]
+        unsafe { ($function)($($arg),*) }
+    }};
+}
+
 mod activation;
 #[cfg(target_arch = "aarch64")]
 mod arm;
@@ -53,6 +64,7 @@ mod depthwise;
 mod formats;
 mod gemm;
 mod gemv;
+mod map_kernels;
 mod maps;
 mod ops;
 mod output;
@@ -68,6 +80,7 @@ mod x86;
 pub use activation::Activation;
 pub(crate) use conv::{BLOCK, Dense, Element, Segment, Step, Sweep};
 pub(crate) use depthwise::{Depthwise, Filter, Quads, Rows};
+pub(crate) use map_kernels::MapKernels;
 pub use maps::Arithmetic;
 pub use ops::KEYS;
 pub(crate) use output::{Finish, Out};
@@ -98,10 +111,7 @@ pub struct Kernels {
     pub tile_width: usize,
     /// Bytes of a token that lie side by side in a [`Tile`] of several.
     pub run: usize,
-    /// Output pixels that a dense convolution computes at once.
-    pub conv_pixels: usize,
-    /// Whether bytes are multiplied as signed ones, after 128 was taken off: what the sums' starts have to make up for.
-    pub flips: bool,
+    maps: fn() -> &'static MapKernels,
     detected: fn() -> bool,
     gemv: unsafe fn(DType, &[u8], &Tile, &mut [f32]),
     unpack: unsafe fn(DType, &[u8], usize, &mut Panel),
@@ -117,18 +127,6 @@ pub struct Kernels {
     mix: unsafe fn(usize, &[f32], &[f32], usize, &mut [f32]),
     widen: unsafe fn(&[[u8; 2]], &mut [f32]),
     rope: unsafe fn(&mut [f32], &[f32], &[f32], bool),
-    dense_floats: unsafe fn(&mut Dense<'_, f32>),
-    dense_bytes: unsafe fn(&mut Dense<'_, u8>),
-    depthwise_floats: unsafe fn(&mut Depthwise<'_, f32>),
-    depthwise_bytes: unsafe fn(&mut Depthwise<'_, u8>),
-    activate: unsafe fn(Activation, &mut [f32]),
-    narrow: unsafe fn(&[f32], f32, f32, &mut [u8]),
-    widen_bytes: unsafe fn(&[u8], f32, f32, &mut [f32]),
-    combine: unsafe fn(Arithmetic, &mut [f32], &[f32]),
-    maximum_floats: unsafe fn(&mut [f32], &[f32]),
-    maximum_bytes: unsafe fn(&mut [u8], &[u8]),
-    lerp: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    softmax_pixels: unsafe fn(&mut [f32], usize),
 }
 
 /// What one table takes of another, whose instructions must be a part of its own. Kernels that would come out the same are
@@ -148,24 +146,14 @@ impl Kernels {
             mix: other.mix,
             widen: other.widen,
             rope: other.rope,
-            dense_floats: other.dense_floats,
-            depthwise_floats: other.depthwise_floats,
-            activate: other.activate,
-            narrow: other.narrow,
-            widen_bytes: other.widen_bytes,
-            combine: other.combine,
-            maximum_floats: other.maximum_floats,
-            maximum_bytes: other.maximum_bytes,
-            lerp: other.lerp,
-            softmax_pixels: other.softmax_pixels,
             ..self
         }
     }
 
-    /// The kernels that multiply bytes of one row or one channel at a time.
+    /// The kernels that multiply bytes of one row at a time.
     #[cfg(target_arch = "aarch64")]
     const fn with_rows_of(self, other: Self) -> Self {
-        Self { gemv: other.gemv, depthwise_bytes: other.depthwise_bytes, ..self }
+        Self { gemv: other.gemv, ..self }
     }
 }
 
@@ -288,7 +276,6 @@ macro_rules! table {
                 }
                 fn combine(with: Arithmetic, x: &mut [f32], y: &[f32]) { maps::combine(with, x, y) }
                 fn maximum_floats(x: &mut [f32], y: &[f32]) { maps::maximum(x, y) }
-                fn maximum_bytes(x: &mut [u8], y: &[u8]) { maps::maximum(x, y) }
                 fn lerp(a: &[f32], b: &[f32], weight: f32, out: &mut [f32]) { maps::lerp(a, b, weight, out) }
                 fn softmax_pixels(x: &mut [f32], channels: usize) { maps::softmax($wide, x, channels) }
             });
@@ -300,14 +287,18 @@ macro_rules! table {
                 tile_width: $tokens,
                 run: <$wide_type as Matrix>::RUN,
                 detected: table!(@detected $($feature)*),
+                maps: || &MAPS,
                 gemv, unpack, gemm, fill, rms_norm, swiglu, geglu, sum_exp, add, softmax, scores, mix, widen, rope,
-                dense_floats, dense_bytes, depthwise_floats, depthwise_bytes, activate, narrow, widen_bytes, combine,
-                maximum_floats, maximum_bytes, lerp, softmax_pixels,
+            };
+            pub(super) static TABLE: Kernels = OWN$(.with_floats_of($floats::OWN))?$(.with_rows_of($rows::OWN))?;
+
+            pub(super) const OWN_MAPS: MapKernels = MapKernels {
                 conv_pixels: $pixels,
                 flips: <$wide_type as Simd>::FLIP == 0,
+                dense_floats, dense_bytes, depthwise_floats, depthwise_bytes, activate, narrow, widen_bytes, combine,
+                maximum_floats, lerp, softmax_pixels,
             };
-
-            pub(super) static TABLE: Kernels = OWN$(.with_floats_of($floats::OWN))?$(.with_rows_of($rows::OWN))?;
+            static MAPS: MapKernels = OWN_MAPS$(.with_floats_of($floats::OWN_MAPS))?$(.with_rows_of($rows::OWN_MAPS))?;
         }
     };
     (@functions $features:tt { $(fn $name:ident $args:tt $(-> $result:ty)? $body:block)* }) => {
@@ -378,16 +369,6 @@ static TABLES: &[&Kernels] = &[
     #[cfg(target_arch = "aarch64")]
     &i8mm::TABLE,
 ];
-
-/// Calls a table's function.
-macro_rules! call {
-    ($function:expr, $($arg:expr),*) => {{
-        // SAFETY: tables are only handed out (`get`, `available`) if `detected` found the CPU's instructions; the
-        // bodies are otherwise safe code.
-        #[allow(unsafe_code)]
-        unsafe { ($function)($($arg),*) }
-    }};
-}
 
 impl Kernels {
     /// The fastest kernels that this CPU runs, or those that the environment variable `PUPIL_ISA` names.
@@ -505,73 +486,8 @@ impl Kernels {
         call!(self.rope, head, cos, sin, halves);
     }
 
-    /// One group of a dense convolution, or part of its pixels, over a map of f32.
-    pub(crate) fn dense_floats(&self, job: &mut Dense<'_, f32>) {
-        job.check(0, 1);
-        call!(self.dense_floats, job);
-    }
-
-    /// The same over a map of bytes. `start` has `−z × Σ weights`, where `z` is the byte that stands for 0 or, if this
-    /// table [flips](Self::flips) them, 128 less.
-    pub(crate) fn dense_bytes(&self, job: &mut Dense<'_, u8>) {
-        job.check(job.bias.len(), 4);
-        call!(self.dense_bytes, job);
-    }
-
-    /// A depthwise convolution, or some of its rows, over a map of f32.
-    pub(crate) fn depthwise_floats(&self, job: &mut Depthwise<'_, f32>) {
-        call!(self.depthwise_floats, job);
-    }
-
-    /// The same over a map of bytes; `start` is as for [`dense_bytes`](Self::dense_bytes).
-    pub(crate) fn depthwise_bytes(&self, job: &mut Depthwise<'_, u8>) {
-        call!(self.depthwise_bytes, job);
-    }
-
-    /// Applies an activation to every element.
-    pub fn activate(&self, activation: Activation, x: &mut [f32]) {
-        call!(self.activate, activation, x);
-    }
-
-    /// `out = round(x × inverse + zero)`, at least 0 and at most 255.
-    pub fn narrow(&self, x: &[f32], inverse: f32, zero: f32, out: &mut [u8]) {
-        assert_eq!(x.len(), out.len());
-        call!(self.narrow, x, inverse, zero, out);
-    }
-
-    /// `out = (x − zero) × scale`
-    pub fn widen_bytes(&self, x: &[u8], scale: f32, zero: f32, out: &mut [f32]) {
-        assert_eq!(x.len(), out.len());
-        call!(self.widen_bytes, x, scale, zero, out);
-    }
-
-    /// `x = x ∘ y`, where `y` has as many elements or one.
-    pub fn combine(&self, with: Arithmetic, x: &mut [f32], y: &[f32]) {
-        assert!(y.len() == x.len() || y.len() == 1);
-        call!(self.combine, with, x, y);
-    }
-
-    /// `x = max(x, y)`
-    pub fn maximum_floats(&self, x: &mut [f32], y: &[f32]) {
-        assert_eq!(x.len(), y.len());
-        call!(self.maximum_floats, x, y);
-    }
-
-    /// `x = max(x, y)`
-    pub fn maximum_bytes(&self, x: &mut [u8], y: &[u8]) {
-        assert_eq!(x.len(), y.len());
-        call!(self.maximum_bytes, x, y);
-    }
-
-    /// `out = a + (b − a) × weight`
-    pub fn lerp(&self, a: &[f32], b: &[f32], weight: f32, out: &mut [f32]) {
-        assert!(a.len() == out.len() && b.len() == out.len());
-        call!(self.lerp, a, b, weight, out);
-    }
-
-    /// Softmax over each pixel of `channels` elements.
-    pub fn softmax_pixels(&self, x: &mut [f32], channels: usize) {
-        assert!(channels > 0 && x.len().is_multiple_of(channels));
-        call!(self.softmax_pixels, x, channels);
+    /// The same instruction set's kernels over maps.
+    pub(crate) fn maps(&self) -> &'static MapKernels {
+        (self.maps)()
     }
 }

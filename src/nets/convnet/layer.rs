@@ -5,7 +5,7 @@ use super::plan::Place;
 use super::program::{Activation, Op};
 use super::session::{Data, Map, Target, Workers};
 use super::weights::{FilterShape, LoadedWeights};
-use crate::kernels::{BLOCK, Dense, Depthwise, Element, Filter, Finish, Kernels, Quads, Step, Sweep};
+use crate::kernels::{BLOCK, Dense, Depthwise, Element, Filter, Finish, MapKernels, Quads, Step, Sweep};
 use crate::tensor::Tensor;
 
 /// One convolution.
@@ -64,7 +64,7 @@ impl Steps {
 
 impl Layer {
     /// The operation at position `i`, if it is a convolution.
-    pub(super) fn new(net: &ConvNet, i: usize, places: &[Place], kernels: &Kernels) -> Option<Self> {
+    pub(super) fn new(net: &ConvNet, i: usize, places: &[Place], kernels: &MapKernels) -> Option<Self> {
         let program = net.program();
         let Op::Conv { x, window, then, .. } = &program.ops()[i] else { return None };
         let (from, to) = (program.shapes()[*x], program.shapes()[i + 1]);
@@ -133,16 +133,16 @@ impl Layer {
         let work = target.shape.pixels() * self.shape.len();
         match (&self.weights, x.data) {
             (Weights::Dense { steps, outside }, Data::F32(x)) => {
-                self.dense(workers, steps.get(), None, outside, x, target, work, Kernels::dense_floats);
+                self.dense(workers, steps.get(), None, outside, x, target, work, MapKernels::dense_floats);
             }
             (Weights::DenseBytes { steps, sums, outside }, Data::U8(x, _)) => {
-                self.dense(workers, steps.get(), Some(sums), outside, x, target, work, Kernels::dense_bytes);
+                self.dense(workers, steps.get(), Some(sums), outside, x, target, work, MapKernels::dense_bytes);
             }
             (Weights::Depthwise { .. }, Data::F32(x)) => {
-                self.depthwise(workers, x, target, work, Kernels::depthwise_floats);
+                self.depthwise(workers, x, target, work, MapKernels::depthwise_floats);
             }
             (Weights::DepthwiseBytes { .. }, Data::U8(x, _)) => {
-                self.depthwise(workers, x, target, work, Kernels::depthwise_bytes);
+                self.depthwise(workers, x, target, work, MapKernels::depthwise_bytes);
             }
             _ => unreachable!("types were checked when the file was opened"),
         }
@@ -158,7 +158,7 @@ impl Layer {
         x: &[E],
         target: Target,
         work: usize,
-        kernel: fn(&Kernels, &mut Dense<E>),
+        kernel: fn(&MapKernels, &mut Dense<E>),
     ) {
         let FilterShape { groups, outputs, inputs, .. } = self.shape;
         let (blocks, out_pixel) = (outputs.div_ceil(BLOCK), target.pixel);
@@ -199,7 +199,7 @@ impl Layer {
         x: &[E],
         target: Target,
         work: usize,
-        kernel: fn(&Kernels, &mut Depthwise<E>),
+        kernel: fn(&MapKernels, &mut Depthwise<E>),
     ) {
         let (row, out_pixel) = (target.shape.w * target.pixel, target.pixel);
         workers.share(target.shape.h, row, 1, work, target.out, |kernels, scratch, rows, out| {

@@ -2,17 +2,17 @@
 
 use super::program::{Activation, Arithmetic, Axis, Pooling, Sampling, Shape, Window};
 use super::session::{Data, Map, Scratch, Target, Workers};
-use crate::kernels::{Kernels, Out};
+use crate::kernels::{MapKernels, Out};
 use std::ops::Range;
 
 impl Map<'_> {
     /// The pixels from `first` on that `line` has room for, in f32 and without gaps.
-    fn read(&self, kernels: &Kernels, first: usize, line: &mut [f32]) {
+    fn read(&self, kernels: &MapKernels, first: usize, line: &mut [f32]) {
         self.read_channels(kernels, first, 0, self.shape.c, line);
     }
 
     /// `count` channels of pixels, from channel `channel` on.
-    fn read_channels(&self, kernels: &Kernels, first: usize, channel: usize, count: usize, line: &mut [f32]) {
+    fn read_channels(&self, kernels: &MapKernels, first: usize, channel: usize, count: usize, line: &mut [f32]) {
         // Pixels without gaps are one run.
         let (run, pixel) = if self.pixel == count { (line.len(), line.len()) } else { (count, self.pixel) };
         for (i, line) in line.chunks_exact_mut(run).enumerate() {
@@ -28,7 +28,7 @@ impl Map<'_> {
 }
 
 /// Writes pixels without gaps, of `channels` channels, into an output with pixels `pixel` elements apart.
-fn write(kernels: &Kernels, out: &mut Out, pixel: usize, channels: usize, line: &[f32]) {
+fn write(kernels: &MapKernels, out: &mut Out, pixel: usize, channels: usize, line: &[f32]) {
     let (run, pixel) = if pixel == channels { (line.len(), line.len()) } else { (channels, pixel) };
     for (i, line) in line.chunks_exact(run).enumerate() {
         let at = i * pixel..i * pixel + run;
@@ -48,7 +48,11 @@ fn line(line: &mut Vec<f32>, n: usize) -> &mut [f32] {
 }
 
 /// Computes a target line by line: `compute(kernels, scratch, y, line)` fills that of row `y`.
-fn by_lines(workers: &mut Workers, target: Target, compute: impl Fn(&Kernels, &mut Scratch, usize, &mut [f32]) + Sync) {
+fn by_lines(
+    workers: &mut Workers,
+    target: Target,
+    compute: impl Fn(&MapKernels, &mut Scratch, usize, &mut [f32]) + Sync,
+) {
     let Target { shape, pixel, out } = target;
     let row = shape.w * pixel;
     workers.share(shape.h, row, 1, shape.len() * 4, out, |kernels, scratch, rows, mut out| {

@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::program::{Op, Quant, Shape};
 use super::{ConvNet, maps};
 use crate::error::Result;
-use crate::kernels::{Kernels, Out, Rows, Segment};
+use crate::kernels::{Kernels, MapKernels, Out, Rows, Segment};
 use crate::threads::Team;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -36,7 +36,7 @@ struct Memory {
 
 /// The threads, and what each of them needs.
 pub(super) struct Workers {
-    pub(super) kernels: &'static Kernels,
+    pub(super) kernels: &'static MapKernels,
     team: Team,
     scratch: Vec<Mutex<Scratch>>,
 }
@@ -82,10 +82,10 @@ impl Session {
     /// # Errors
     /// `Input` if `PUPIL_ISA` names kernels that this CPU cannot run.
     pub fn new(net: Arc<ConvNet>, threads: usize) -> Result<Self> {
-        Ok(Self::with_kernels(net, Kernels::get()?, threads))
+        Ok(Self::with_kernels(net, Kernels::get()?.maps(), threads))
     }
 
-    pub(super) fn with_kernels(net: Arc<ConvNet>, kernels: &'static Kernels, threads: usize) -> Self {
+    pub(super) fn with_kernels(net: Arc<ConvNet>, kernels: &'static MapKernels, threads: usize) -> Self {
         let program = net.program();
         let plan = Plan::new(program);
         let layers = (0..program.ops().len()).map(|i| Layer::new(&net, i, &plan.places, kernels)).collect();
@@ -219,7 +219,7 @@ impl Memory {
 }
 
 impl Workers {
-    fn new(kernels: &'static Kernels, threads: usize) -> Self {
+    fn new(kernels: &'static MapKernels, threads: usize) -> Self {
         let team = Team::new(threads);
         let scratch = (0..team.threads()).map(|_| Mutex::default()).collect();
         Self { kernels, team, scratch }
@@ -234,7 +234,7 @@ impl Workers {
         unit: usize,
         work: usize,
         out: Out,
-        task: impl Fn(&'static Kernels, &mut Scratch, Range<usize>, Out) + Sync,
+        task: impl Fn(&'static MapKernels, &mut Scratch, Range<usize>, Out) + Sync,
     ) {
         /// What is worth another thread's attention.
         const TASK_WORK: usize = 1 << 15;
@@ -263,7 +263,7 @@ impl Workers {
 
 impl Map<'_> {
     /// The whole map in f32, without gaps.
-    fn copy_to(&self, kernels: &Kernels, out: &mut [f32]) {
+    fn copy_to(&self, kernels: &MapKernels, out: &mut [f32]) {
         for (pixel, out) in out.chunks_exact_mut(self.shape.c).enumerate() {
             let range = pixel * self.pixel..pixel * self.pixel + self.shape.c;
             match self.data {

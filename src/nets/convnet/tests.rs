@@ -99,7 +99,7 @@ fn check(input: Shape, ops: Vec<Op>) {
         let expected = reference::run(&net, &picture);
         for kernels in Kernels::available() {
             for threads in [1, 3] {
-                let mut session = Session::with_kernels(net.clone(), kernels, threads);
+                let mut session = Session::with_kernels(net.clone(), kernels.maps(), threads);
                 session.input().copy_from_slice(&picture);
                 session.observe(|x, value| compare(&net, kernels, x, value, &expected[x]));
                 session.input().copy_from_slice(&picture);
