@@ -303,6 +303,9 @@ impl Chat {
                 self.turns[..first].iter().chain(&self.turns[first + forgotten..]).cloned().collect();
             let prompt = self.model.template().render(&turns, &RenderOptions::prompt())?;
             let tokens = self.model.tokenizer().encode(&prompt, Specials::PARSE)?;
+            if tokens.is_empty() {
+                return Err(Error::input("the model's chat template makes no tokens of this conversation"));
+            }
             // One token of room, so that there can be an answer.
             if tokens.len() < self.context() {
                 self.turns = turns;

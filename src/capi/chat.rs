@@ -1,6 +1,6 @@
 //! Language models and conversations.
 
-use super::{Versioned, c_path, free, give, guard, handle, null, pupil_status, put, slice, utf8, versioned};
+use super::{Versioned, c_path, free, give, guard, handle, null, pupil_status, put, room, slice, utf8, versioned};
 use crate::bytes::Bytes;
 use crate::{Answer, Chat, ChatOptions, Finish, Model, text::SamplerOptions};
 use std::ffi::{c_char, c_int, c_void};
@@ -229,6 +229,10 @@ pub unsafe extern "C" fn pupil_chat_say(
     guard(|| {
         // SAFETY: as the caller says.
         let (chat, said) = unsafe { (handle(chat)?, utf8(text, len, "the text")?) };
+        // If it fails, nobody shall take an earlier answer for this one.
+        chat.text.clear();
+        // SAFETY: as the caller says.
+        unsafe { room(answer) }?;
         let made = chat.chat.say(said, |piece| match listener {
             // SAFETY: as the caller says; the piece lives through the call.
             Some(listener) if unsafe { listener(piece.as_ptr().cast(), piece.len(), user) } != 0 => {

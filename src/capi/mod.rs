@@ -218,12 +218,8 @@ unsafe fn versioned<T: Versioned>(options: *const T) -> Result<T> {
 /// # Safety
 /// `out` is null or points to as many bytes as its first field says.
 unsafe fn put<T: Versioned>(out: *mut T, result: T) -> Result<()> {
-    if out.is_null() {
-        return Ok(());
-    }
-    // SAFETY: the first field is the size, and at least that is there.
-    let size = unsafe { out.cast::<usize>().read() };
-    check_size::<T>(size)?;
+    // SAFETY: as the caller says.
+    let Some(size) = (unsafe { room(out) })? else { return Ok(()) };
     let skip = size_of::<usize>();
     // SAFETY: `size` bytes may be written, not more than `result` has; the size itself stays.
     unsafe {
@@ -234,6 +230,20 @@ unsafe fn put<T: Versioned>(out: *mut T, result: T) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The size of a place for a result, or `None` if there is none. What takes long asks before it begins.
+///
+/// # Safety
+/// As for [`put`].
+unsafe fn room<T: Versioned>(out: *const T) -> Result<Option<usize>> {
+    if out.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the first field is the size, and at least that is there.
+    let size = unsafe { out.cast::<usize>().read() };
+    check_size::<T>(size)?;
+    Ok(Some(size))
 }
 
 fn check_size<T>(size: usize) -> Result<()> {

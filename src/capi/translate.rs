@@ -1,7 +1,7 @@
 //! Translators.
 
 use super::{
-    Versioned, c_path, free, give, guard, handle, null, pupil_finish, pupil_status, put, slice, utf8, versioned,
+    Versioned, c_path, free, give, guard, handle, null, pupil_finish, pupil_status, put, room, slice, utf8, versioned,
 };
 use crate::bytes::Bytes;
 use crate::translate::Finish;
@@ -190,6 +190,8 @@ pub unsafe extern "C" fn pupil_translate(
     guard(|| {
         // SAFETY: as the caller says.
         let (translator, text) = unsafe { (handle(translator)?, utf8(text, len, "the text")?) };
+        // SAFETY: as the caller says.
+        unsafe { room(translation) }?;
         translator.translate(&[text])?;
         // SAFETY: as the caller says.
         unsafe { put(translation, result(&translator.results[0])) }

@@ -249,7 +249,6 @@ fn dtype_name(id: u32) -> Option<&'static str> {
         21 => "IQ3_S",
         22 => "IQ2_S",
         23 => "IQ4_XS",
-        24 => "I8",
         25 => "I16",
         26 => "I32",
         27 => "I64",

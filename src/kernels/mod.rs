@@ -111,7 +111,6 @@ pub struct Kernels {
     pub tile_width: usize,
     /// Bytes of a token that lie side by side in a [`Tile`] of several.
     pub run: usize,
-    maps: fn() -> &'static MapKernels,
     detected: fn() -> bool,
     gemv: unsafe fn(DType, &[u8], &Tile, &mut [f32]),
     unpack: unsafe fn(DType, &[u8], usize, &mut Panel),
@@ -287,7 +286,6 @@ macro_rules! table {
                 tile_width: $tokens,
                 run: <$wide_type as Matrix>::RUN,
                 detected: table!(@detected $($feature)*),
-                maps: || &MAPS,
                 gemv, unpack, gemm, fill, rms_norm, swiglu, geglu, sum_exp, add, softmax, scores, mix, widen, rope,
             };
             pub(super) static TABLE: Kernels = OWN$(.with_floats_of($floats::OWN))?$(.with_rows_of($rows::OWN))?;
@@ -298,7 +296,7 @@ macro_rules! table {
                 dense_floats, dense_bytes, depthwise_floats, depthwise_bytes, activate, narrow, widen_bytes, combine,
                 maximum_floats, lerp, softmax_pixels,
             };
-            static MAPS: MapKernels = OWN_MAPS$(.with_floats_of($floats::OWN_MAPS))?$(.with_rows_of($rows::OWN_MAPS))?;
+            pub(super) static MAPS: MapKernels = OWN_MAPS$(.with_floats_of($floats::OWN_MAPS))?$(.with_rows_of($rows::OWN_MAPS))?;
         }
     };
     (@functions $features:tt { $(fn $name:ident $args:tt $(-> $result:ty)? $body:block)* }) => {
@@ -353,22 +351,29 @@ table!(i8mm, "i8mm", wide: proof!(arm::I8mm), arm::I8mm, blocks: proof!(arm::I8m
     features: ["neon" "dotprod" "i8mm"], vectors: 1, tokens: 6, pixels: 4, bytes: InPairs,
     floats: neon, rows: dotprod);
 
-/// All tables compiled in, from the plainest to the fastest.
-static TABLES: &[&Kernels] = &[
-    &plain::TABLE,
-    #[cfg(target_arch = "x86_64")]
-    &avx2::TABLE,
-    #[cfg(target_arch = "x86_64")]
-    &avxvnni::TABLE,
-    #[cfg(target_arch = "x86_64")]
-    &avx512::TABLE,
-    #[cfg(target_arch = "aarch64")]
-    &neon::TABLE,
-    #[cfg(target_arch = "aarch64")]
-    &dotprod::TABLE,
-    #[cfg(target_arch = "aarch64")]
-    &i8mm::TABLE,
-];
+/// All tables of a kind that are compiled in, from the plainest to the fastest.
+macro_rules! every {
+    ($table:ident) => {
+        &[
+            &plain::$table,
+            #[cfg(target_arch = "x86_64")]
+            &avx2::$table,
+            #[cfg(target_arch = "x86_64")]
+            &avxvnni::$table,
+            #[cfg(target_arch = "x86_64")]
+            &avx512::$table,
+            #[cfg(target_arch = "aarch64")]
+            &neon::$table,
+            #[cfg(target_arch = "aarch64")]
+            &dotprod::$table,
+            #[cfg(target_arch = "aarch64")]
+            &i8mm::$table,
+        ]
+    };
+}
+
+static TABLES: &[&Kernels] = every!(TABLE);
+static MAP_TABLES: &[&MapKernels] = every!(MAPS);
 
 impl Kernels {
     /// The fastest kernels that this CPU runs, or those that the environment variable `PUPIL_ISA` names.
@@ -488,6 +493,8 @@ impl Kernels {
 
     /// The same instruction set's kernels over maps.
     pub(crate) fn maps(&self) -> &'static MapKernels {
-        (self.maps)()
+        // Were there a field for them, every program that has this table would have those, too.
+        let i = TABLES.iter().position(|table| table.isa == self.isa).expect("one of the tables");
+        MAP_TABLES[i]
     }
 }

@@ -176,10 +176,15 @@ impl Translator {
     pub fn configure(&mut self, options: TranslateOptions) -> Result<()> {
         options.check()?;
         let prefix = Direction::read(&self.file, &self.tokenizer)?.prefix(&options)?;
+        let before = std::mem::replace(&mut self.prefix, prefix);
+        if let Err(error) = self.longest() {
+            self.prefix = before;
+            return Err(error);
+        }
         if options.threads != self.options.threads {
             self.session = self.net.session(CacheType::F32, options.threads)?;
         }
-        (self.options, self.prefix) = (options, prefix);
+        self.options = options;
         Ok(())
     }
 

@@ -27,7 +27,10 @@ use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use program::{Op, Program, Quant, Shape};
 use std::collections::BTreeMap;
-use weights::{FilterShape, Loaded};
+use weights::{FilterShape, Loaded, LoadedWeights};
+
+/// Weights in half precision, which become f32 when a file is opened.
+const MAX_WIDENED: usize = 1 << 27;
 
 /// A network: its program, and its weights where they are mapped.
 pub struct ConvNet {
@@ -46,6 +49,7 @@ impl ConvNet {
         let program = read_program(file)?;
         let mut constants = BTreeMap::new();
         let mut filters = Vec::with_capacity(program.ops().len());
+        let mut widened = 0;
         for op in program.ops() {
             filters.push(match op {
                 Op::Conv { x, name, .. } => {
@@ -56,6 +60,15 @@ impl ConvNet {
                         let message =
                             format!("{file}: operation {i} multiplies bytes by floats, expected both of a kind");
                         return Err(Error::format(message));
+                    }
+                    // Many operations may name the same few weights.
+                    if let LoadedWeights::Wide(wide) = &filter.weight {
+                        widened += wide.len();
+                    }
+                    if widened > MAX_WIDENED {
+                        let file = file.name();
+                        let message = format!("{file}: more than {MAX_WIDENED} weights in half precision");
+                        return Err(Error::unsupported(message));
                     }
                     Some(filter)
                 }

@@ -66,6 +66,12 @@ impl Plan {
         }
         planner.share_buffers()
     }
+
+    /// Bytes of all buffers.
+    pub(super) fn memory(&self) -> u64 {
+        let [floats, bytes] = [&self.floats, &self.bytes].map(|lens| lens.iter().map(|&n| n as u64).sum::<u64>());
+        4 * floats + bytes
+    }
 }
 
 impl Planner<'_> {
@@ -161,7 +167,11 @@ impl Planner<'_> {
 
     /// Gives groups that do not live at the same time the same buffer.
     fn share_buffers(mut self) -> Plan {
-        let mut lives: Vec<_> = (0..self.groups.len()).map(|g| (self.life(g), g)).collect();
+        let mut readers = vec![0; self.places.len()];
+        for (i, op) in self.program.ops().iter().enumerate() {
+            op.inputs().into_iter().for_each(|x| readers[x] = i + 1);
+        }
+        let mut lives: Vec<_> = (0..self.groups.len()).map(|g| (self.life(g, &readers), g)).collect();
         lives.retain(|&(_, g)| !self.groups[g].members.is_empty());
         lives.sort_by_key(|&((first, _), _)| first);
         // For f32 and for bytes: each buffer's length and the last operation that needs it.
@@ -185,14 +195,13 @@ impl Planner<'_> {
         Plan { places: self.places, floats, bytes, idle: self.idle }
     }
 
-    /// From which to which operation a group is needed; operation 0 stands for the input.
-    fn life(&self, group: usize) -> (usize, usize) {
+    /// From which to which operation a group is needed; operation 0 stands for the input. `readers` has the last operation
+    /// that reads each value, or 0.
+    fn life(&self, group: usize, readers: &[usize]) -> (usize, usize) {
         let members = &self.groups[group].members;
         let (mut first, mut last) = (usize::MAX, 0);
         for &member in members {
-            (first, last) = (first.min(member), last.max(member));
-            let readers = self.program.ops().iter().enumerate().filter(|(_, op)| op.inputs().contains(&member));
-            last = readers.map(|(i, _)| i + 1).fold(last, usize::max);
+            (first, last) = (first.min(member), last.max(member).max(readers[member]));
             let constant = member > 0 && matches!(self.program.ops()[member - 1], Op::Constant { .. });
             if constant {
                 first = 0;

@@ -7,6 +7,7 @@
 //!
 //! Values are f32 or, where the file gives them a [`Quant`], unsigned bytes.
 
+use super::plan::Plan;
 use crate::error::{Error, Result};
 pub use crate::kernels::{Activation, Arithmetic};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,12 @@ use std::fmt;
 const MAX_SIDE: usize = 1 << 20;
 const MAX_CHANNELS: usize = 1 << 16;
 const MAX_ELEMENTS: usize = 1 << 28;
+/// Pixels from the first that a convolution's window meets to the last.
+const MAX_REACH: u64 = 1 << 12;
+/// Elements of the rows under a window, which depthwise convolutions keep for each thread.
+const MAX_BAND: u128 = 1 << 24;
+/// Bytes of all maps that are needed at the same time.
+const MAX_MEMORY: u64 = 1 << 30;
 /// The most operations.
 const MAX_OPS: usize = 1 << 14;
 
@@ -226,14 +233,33 @@ impl Window {
             return Err(Error::format(format!("has the window {self:?}, expected numbers from 1 to {MAX_SIDE}")));
         }
         let along = |i: usize, size: usize| {
-            let padded = size + self.pads[i] + self.pads[i + 2];
-            let reach = (self.kernel[i] - 1).checked_mul(self.dilation[i])?;
-            padded.checked_sub(reach)?.checked_sub(1).map(|room| room / self.stride[i] + 1)
+            let room = self.padded(i, size).checked_sub(self.reach(i))?;
+            Some((room / self.stride[i] as u64) as usize + 1)
         };
         match (along(0, x.h), along(1, x.w)) {
             (Some(h), Some(w)) => Ok([h, w]),
             _ => Err(Error::format(format!("has a window larger than its padded map of {x}"))),
         }
+    }
+
+    /// Pixels from the first that the window meets to the last; below 2⁴¹, as its numbers are checked.
+    fn reach(&self, i: usize) -> u64 {
+        (self.kernel[i] - 1) as u64 * self.dilation[i] as u64 + 1
+    }
+
+    /// A map's side with what is added to it.
+    fn padded(&self, i: usize, side: usize) -> u64 {
+        (side + self.pads[i] + self.pads[i + 2]) as u64
+    }
+
+    /// Checks that what a convolution keeps of its map for itself is bounded.
+    fn check_reach(&self, x: Shape) -> Result<()> {
+        let [h, w] = [self.reach(0), self.reach(1)];
+        let band = u128::from(h) * u128::from(self.padded(1, x.w)) * x.c as u128;
+        if h > MAX_REACH || w > MAX_REACH || band > MAX_BAND {
+            return Err(Error::unsupported(format!("has windows that reach over {h}x{w} pixels of a map of {x}")));
+        }
+        Ok(())
     }
 }
 
@@ -425,6 +451,7 @@ impl Op {
                     )));
                 }
                 let [h, w] = window.positions(x)?;
+                window.check_reach(x)?;
                 Shape::new(h, w, *channels)
             }
             Self::Pool { x, window, .. } => {
@@ -517,7 +544,8 @@ impl Program {
     /// it is `None`, and everywhere if it is empty.
     ///
     /// # Errors
-    /// `Format`, with a message that names the operation, if the program makes no sense.
+    /// `Format`, with a message that names the operation, if the program makes no sense; `Unsupported` if its maps take more
+    /// than a GiB.
     pub fn new(input: Shape, ops: Vec<Op>, mut quants: Vec<Option<Quant>>, outputs: Vec<usize>) -> Result<Self> {
         if ops.len() > MAX_OPS {
             return Err(Error::format(format!("{} operations, expected at most {MAX_OPS}", ops.len())));
@@ -552,7 +580,14 @@ impl Program {
         if outputs.is_empty() {
             return Err(Error::format("no outputs, expected at least one"));
         }
-        Ok(Self { ops, shapes, quants, outputs })
+        let results: u64 = outputs.iter().map(|&x| 4 * shapes[x].len() as u64).sum();
+        let program = Self { ops, shapes, quants, outputs };
+        let needed = results + Plan::new(&program).memory();
+        if needed > MAX_MEMORY {
+            let [needed, most] = [needed, MAX_MEMORY].map(|n| n >> 20);
+            return Err(Error::unsupported(format!("needs {needed} MiB for its maps, expected at most {most}")));
+        }
+        Ok(program)
     }
 
     /// The operations; the one at `i` makes value `i + 1`.
@@ -638,5 +673,20 @@ mod tests {
         let wide = Window::new([9, 1]);
         assert!(refused(Op::Pool { x: 0, pooling: Pooling::Max, window: wide }).contains("larger than"));
         assert!(refused(Op::Reshape { x: 0, shape: Shape::new(8, 6, 5) }).contains("one of 8x6x5"));
+        let far = Window { dilation: [1 << 20; 2], pads: [1 << 20; 4], ..Window::new([2; 2]) };
+        let far = Op::Conv { x: 0, name: "a".into(), channels: 4, groups: 4, window: far, then: Activation::None };
+        assert!(refused(far).contains("reach over 1048577x1048577 pixels"));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        // 16 MiB each.
+        let large = |x: usize| Op::Resize { x, size: [1 << 10, 1 << 10], sampling: Sampling::Nearest };
+        let chain = |outputs| Program::new(Shape::new(8, 6, 4), (0..40).map(large).collect(), vec![], outputs);
+        // Values that are needed one after the other take the memory of two; results are there twice.
+        assert!(chain(vec![40]).is_ok() && chain(vec![40; 50]).is_ok());
+        let refused = |outputs| chain(outputs).unwrap_err().to_string();
+        assert!(refused(vec![40; 70]).contains("needs 1152 MiB for its maps, expected at most 1024"));
+        assert!(refused((1..=40).collect()).contains("needs 1280 MiB"));
     }
 }

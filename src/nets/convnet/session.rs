@@ -2,7 +2,7 @@
 
 use super::layer::Layer;
 use super::plan::Plan;
-use super::program::{Op, Quant, Shape};
+use super::program::{Op, Program, Quant, Shape};
 use super::{ConvNet, maps};
 use crate::error::Result;
 use crate::kernels::{Kernels, MapKernels, Out, Rows, Segment};
@@ -89,10 +89,17 @@ impl Session {
         let program = net.program();
         let plan = Plan::new(program);
         let layers = (0..program.ops().len()).map(|i| Layer::new(&net, i, &plan.places, kernels)).collect();
-        let memory = Memory {
+        let mut memory = Memory {
             floats: plan.floats.iter().map(|n| vec![0.0; n + SLACK]).collect(),
             bytes: plan.bytes.iter().map(|n| vec![0; n + SLACK]).collect(),
         };
+        // Constants have places of their own, which nothing overwrites.
+        for (op, place) in program.ops().iter().zip(&plan.places[1..]) {
+            if let Op::Constant { name, .. } = op {
+                let constant = &net.constants()[name];
+                memory.floats[place.buffer][place.offset..][..constant.len()].copy_from_slice(constant);
+            }
+        }
         let outputs = program.outputs().iter().map(|&x| vec![0.0; program.shapes()[x].len()]).collect();
         Self { plan, layers, memory, workers: Workers::new(kernels, threads), outputs, net }
     }
@@ -122,8 +129,9 @@ impl Session {
         for i in 0..self.layers.len() {
             self.step(i);
         }
-        for (i, &x) in self.net.program().outputs().iter().enumerate() {
-            self.memory.map(&self.net, &self.plan, x).copy_to(self.workers.kernels, &mut self.outputs[i]);
+        let program = self.net.program();
+        for (i, &x) in program.outputs().iter().enumerate() {
+            self.memory.map(program, &self.plan, x).copy_to(self.workers.kernels, &mut self.outputs[i]);
         }
     }
 
@@ -144,7 +152,7 @@ impl Session {
                 self.step(x - 1);
             }
             value.resize(self.net.program().shapes()[x].len(), 0.0);
-            self.memory.map(&self.net, &self.plan, x).copy_to(self.workers.kernels, &mut value);
+            self.memory.map(self.net.program(), &self.plan, x).copy_to(self.workers.kernels, &mut value);
             visit(x, &value);
             for (output, &at) in self.outputs.iter_mut().zip(self.net.program().outputs()) {
                 if at == x {
@@ -176,8 +184,9 @@ impl Session {
 
     fn compute(&mut self, i: usize, target: Target) {
         let Self { net, plan, layers, memory, workers, .. } = self;
-        let map = |x: &usize| memory.map(net, plan, *x);
-        match &net.program().ops()[i] {
+        let program = net.program();
+        let map = |x: &usize| memory.map(program, plan, *x);
+        match &program.ops()[i] {
             Op::Conv { x, .. } => layers[i].as_ref().expect("a convolution").run(workers, map(x), target),
             Op::Pool { x, pooling, window } => maps::pool(workers, map(x), *pooling, window, target),
             Op::Activate { x, then } => maps::activate(workers, map(x), *then, target),
@@ -185,10 +194,8 @@ impl Session {
             Op::Concat { xs, axis } => {
                 let (places, own) = (&plan.places, plan.places[i + 1]);
                 // Those in the same buffer were computed into their places.
-                let same = |x: usize| {
-                    places[x].buffer == own.buffer && net.program().quants()[x] == net.program().quants()[i + 1]
-                };
-                let parts = xs.iter().map(|x| (net.program().shapes()[*x], (!same(*x)).then(|| map(x))));
+                let same = |x: usize| places[x].buffer == own.buffer && program.quants()[x] == program.quants()[i + 1];
+                let parts = xs.iter().map(|x| (program.shapes()[*x], (!same(*x)).then(|| map(x))));
                 maps::concat(workers, parts, *axis, target);
             }
             Op::Slice { x, axis, from, step, .. } => maps::slice(workers, map(x), *axis, *from, *step, target),
@@ -204,12 +211,8 @@ impl Session {
 }
 
 impl Memory {
-    fn map<'a>(&'a self, net: &'a ConvNet, plan: &Plan, x: usize) -> Map<'a> {
-        let (program, place) = (net.program(), plan.places[x]);
-        let shape = program.shapes()[x];
-        if let Some(Op::Constant { name, .. }) = x.checked_sub(1).map(|i| &program.ops()[i]) {
-            return Map { shape, pixel: shape.c, data: Data::F32(&net.constants()[name]) };
-        }
+    fn map(&self, program: &Program, plan: &Plan, x: usize) -> Map<'_> {
+        let (shape, place) = (program.shapes()[x], plan.places[x]);
         let data = match program.quants()[x] {
             None => Data::F32(&self.floats[place.buffer][place.offset..]),
             Some(quant) => Data::U8(&self.bytes[place.buffer][place.offset..], quant),

@@ -83,30 +83,39 @@ fn net(input: Shape, mut ops: Vec<Op>, bytes: bool) -> Arc<ConvNet> {
     Arc::new(ConvNet::load(&Gguf::from_bytes(Bytes::from(&file[..]), "test").unwrap()).unwrap())
 }
 
-/// Compares all values with the reference's, on every instruction set, with one thread and with three.
+/// Compares all values with the reference's, in f32 and in bytes.
 #[track_caller]
 fn check(input: Shape, ops: Vec<Op>) {
-    for bytes in [false, true] {
-        // What comes first makes bytes of the picture.
-        let mut all = ops.clone();
-        if bytes {
-            all.insert(0, Op::Convert { x: 0 });
-            all[1..].iter_mut().for_each(|op| op.map_inputs(|x| x + 1));
-            all.push(Op::Convert { x: all.len() });
-        }
-        let net = net(input, all, bytes);
-        let picture = Random(7).floats(input.len());
-        let expected = reference::run(&net, &picture);
-        for kernels in Kernels::available() {
-            for threads in [1, 3] {
-                let mut session = Session::with_kernels(net.clone(), kernels.maps(), threads);
-                session.input().copy_from_slice(&picture);
-                session.observe(|x, value| compare(&net, kernels, x, value, &expected[x]));
-                session.input().copy_from_slice(&picture);
-                session.run();
-                let last = expected.len() - 1;
-                compare(&net, kernels, last, session.output(0), &expected[last]);
-            }
+    check_floats(input, ops.clone());
+    // What comes first makes bytes of the picture.
+    let mut all = ops;
+    all.insert(0, Op::Convert { x: 0 });
+    all[1..].iter_mut().for_each(|op| op.map_inputs(|x| x + 1));
+    all.push(Op::Convert { x: all.len() });
+    check_net(net(input, all, true));
+}
+
+/// Compares all values with the reference's, in f32.
+#[track_caller]
+fn check_floats(input: Shape, ops: Vec<Op>) {
+    check_net(net(input, ops, false));
+}
+
+/// Compares all values with the reference's, on every instruction set, with one thread and with three.
+#[track_caller]
+fn check_net(net: Arc<ConvNet>) {
+    let input = net.program().shapes()[0];
+    let picture = Random(7).floats(input.len());
+    let expected = reference::run(&net, &picture);
+    for kernels in Kernels::available() {
+        for threads in [1, 3] {
+            let mut session = Session::with_kernels(net.clone(), kernels.maps(), threads);
+            session.input().copy_from_slice(&picture);
+            session.observe(|x, value| compare(&net, kernels, x, value, &expected[x]));
+            session.input().copy_from_slice(&picture);
+            session.run();
+            let last = expected.len() - 1;
+            compare(&net, kernels, last, session.output(0), &expected[last]);
         }
     }
 }
@@ -267,4 +276,38 @@ fn a_network_with_everything() {
             Op::Concat { xs: vec![20, 21], axis: Axis::W },                                    // 22
         ],
     );
+}
+
+fn constant(shape: Shape) -> Op {
+    Op::Constant { name: "constant".into(), shape }
+}
+
+#[test]
+fn convolutions_of_constants() {
+    // No whole vectors of channels.
+    for channels in [3, 9, 33] {
+        let ops = vec![
+            constant(Shape::new(5, 6, channels)),
+            conv(1, channels, channels, window([3, 3], 1, 1, [1; 4]), Activation::Relu),
+            conv(1, 8, 1, window([1, 1], 1, 1, [0; 4]), Activation::None),
+            conv(0, 8, 1, window([1, 1], 1, 1, [0; 4]), Activation::None),
+            Op::Combine { x: 3, y: 4, with: Arithmetic::Add, then: Activation::None },
+            Op::Concat { xs: vec![2, 5], axis: Axis::C },
+        ];
+        check_floats(Shape::new(5, 6, 4), ops);
+    }
+}
+
+#[test]
+fn parts_of_constants() {
+    let ops = vec![
+        constant(Shape::new(4, 6, 8)),
+        Op::Slice { x: 1, axis: Axis::C, from: 3, len: 4, step: 1 },
+        Op::Reshape { x: 1, shape: Shape::new(6, 4, 8) },
+        Op::Slice { x: 3, axis: Axis::H, from: 1, len: 4, step: 1 },
+        Op::Reshape { x: 4, shape: Shape::new(4, 4, 8) },
+        Op::Slice { x: 1, axis: Axis::H, from: 1, len: 3, step: 1 },
+        Op::Combine { x: 0, y: 2, with: Arithmetic::Mul, then: Activation::Relu },
+    ];
+    check_floats(Shape::new(4, 6, 4), ops);
 }

@@ -224,6 +224,9 @@ fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
+/// Products of bytes that 32 bits can add up.
+const MAX_SUMMANDS: usize = 1 << 16;
+
 /// One convolution's tensors, in place where they can be.
 pub struct Loaded {
     /// The dimensions.
@@ -271,7 +274,21 @@ impl Loaded {
                 quant::dequantize(DType::F16, weight.data(), &mut wide);
                 LoadedWeights::Wide(wide)
             }
-            DType::I8 => LoadedWeights::I8 { values: weight, scales: channels("scale")? },
+            DType::I8 => {
+                let scales = channels("scale")?;
+                let refused = |what: String| Error::format(format!("{}: tensor `{name}.weight` {what}", file.name()));
+                // The instructions of some CPUs multiply by the absolute value, of which -128 has none in a byte.
+                if weight.data().contains(&(i8::MIN as u8)) {
+                    return Err(refused("has the byte -128, expected -127 to 127".into()));
+                }
+                if shape.per_channel() > MAX_SUMMANDS {
+                    let summands = shape.per_channel();
+                    return Err(refused(format!(
+                        "adds up {summands} products of bytes, expected {MAX_SUMMANDS} at most"
+                    )));
+                }
+                LoadedWeights::I8 { values: weight, scales }
+            }
             other => {
                 let file = file.name();
                 return Err(Error::unsupported(format!(
