@@ -6,7 +6,7 @@
 # The cross gcc and qemu are installed. Two things come from other suites of the machine's own mirror, and are not
 # installed but unpacked into $PUPIL_CROSS (~/.cache/pupil-cross): from testing a compiler with the target's standard
 # library, unless the machine's own has it, and from Debian 11 the C library to link against, because a program starts
-# only where glibc is at least as new as the one it was linked with. Run again, it does nothing.
+# only where glibc is at least as new as the one it was linked with, and its Python to run tests. Run again, it does nothing.
 set -euo pipefail
 source "$(dirname "$0")/targets.sh"
 
@@ -22,7 +22,7 @@ if ! dpkg-query -W "${packages[@]}" >/dev/null 2>&1; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${packages[@]}" >/dev/null
 fi
-[ ! -e "$CROSS/$target" ] || exit 0
+[ ! -x "$CROSS/$target/sysroot/usr/bin/python3.9" ] || exit 0
 
 new=$CROSS/$target.new
 rm -rf "$new"
@@ -86,4 +86,5 @@ END
 chmod +x "$new/cc"
 
 rm -r "$new"/apt-*
+rm -rf "${CROSS:?}/$target"
 mv "$new" "$CROSS/$target"

@@ -32,7 +32,7 @@
 //!
 //! 1. [`bytes`]: a file is mapped (or embedded in the program) and stays where it is.
 //! 2. [`gguf`]: the container is parsed and checked to the last offset; nothing is copied.
-//! 3. [`tensor`] and [`quant`]: views over the file's bytes, and what each block format means.
+//! 3. [`quant`] and [`tensor`]: what each block format means, and views over the file's bytes.
 //! 4. [`kernels`]: the hot loops, written once over small vector traits and instantiated per instruction set.
 //! 5. [`nets`]: whole forward passes over mapped weights; `nets::decoder` reads from top to bottom.
 //! 6. [`text`]: tokenizers, chat templates, sampling.

@@ -197,11 +197,6 @@ impl Detector {
         Self::from_file(&Gguf::from_bytes(Bytes::from(&converted.to_bytes()?[..]), &name)?, threads)
     }
 
-    /// Whether tract runs the network, because it is an ONNX graph with operations that no network of this library has.
-    pub fn runs_in_tract(&self) -> bool {
-        !matches!(self.engine, Engine::Net(_))
-    }
-
     fn from_file(file: &Gguf, threads: usize) -> Result<Self> {
         names::expect_detector(file)?;
         let spec = Spec::read(file)?;
@@ -325,11 +320,12 @@ impl Detector {
         Ok(placement)
     }
 
-    /// The shape of the network's input.
+    /// The shapes of the network's outputs.
     pub(super) fn outputs(&self) -> &[Shape] {
         &self.outputs
     }
 
+    /// The shape of its input.
     pub(super) fn input(&self) -> Shape {
         self.input
     }

@@ -1,6 +1,6 @@
 //! Which type each matrix of a file gets: what people mean by "a q4_0 file".
 
-use crate::tensor::DType;
+use super::DType;
 use std::{fmt, str::FromStr};
 
 /// A choice of types for all the weights of a language model, as llama.cpp's quantizer makes it.

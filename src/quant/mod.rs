@@ -28,18 +28,17 @@
 //!
 //! This module says what the formats mean; the kernels multiply with them fast, and are tested against it.
 
+mod dtype;
 pub mod fit;
 mod floats;
 pub mod k;
 pub mod legacy;
 mod mix;
 
+pub use dtype::DType;
 pub use mix::Mix;
 
-use crate::{
-    error::{Error, Result},
-    tensor::DType,
-};
+use crate::error::{Error, Result};
 
 /// Decodes whole blocks: `bytes` holds `out.len() / dtype.block_len()` of them.
 ///
@@ -83,7 +82,7 @@ pub fn dequantize(dtype: DType, bytes: &[u8], out: &mut [f32]) {
 /// a block type is given a NaN, an infinity, or a value beyond ±65504.
 ///
 /// ```
-/// use pupil::{quant, tensor::DType};
+/// use pupil::quant::{self, DType};
 ///
 /// let weights: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
 /// let bytes = quant::quantize(DType::Q8_0, &weights)?;

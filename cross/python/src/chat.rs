@@ -172,19 +172,27 @@ impl Chat {
     /// Says text and gives the pieces of the answer as they come, computed at most one ahead.
     ///
     /// Leaving the loop ends the answer, and so does Ctrl-C.
-    fn stream(&self, text: String) -> PyResult<Stream> {
-        // Whoever asks while another answer is being made shall hear of it here.
-        drop(self.chat()?);
+    fn stream(&self, py: Python<'_>, text: String) -> PyResult<Stream> {
         let chat = self.0.clone();
         let (sender, pieces) = sync_channel(0);
+        let (begin, begun) = sync_channel(0);
         let answer = thread::spawn(move || {
-            let mut chat = chat.lock().map_err(|_| broken())?;
+            let mut chat = match free(&chat) {
+                Ok(chat) => chat,
+                Err(busy) => {
+                    let _ = begin.send(Err(busy));
+                    return Err(broken());
+                }
+            };
+            let _ = begin.send(Ok(()));
             let answer = chat.say(&text, |piece| match sender.send(piece.to_owned()) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             });
             answer.map(Answer::from).map_err(raise)
         });
+        // Whoever asks while another answer is being made hears of it here; and after this, the chat is this stream's.
+        py.detach(|| begun.recv()).unwrap_or_else(|_| Err(broken()))?;
         Ok(Stream { pieces: Some(Mutex::new(pieces)), thread: Some(answer), answer: None })
     }
 
@@ -202,13 +210,17 @@ impl Chat {
 }
 
 impl Chat {
-    /// The chat, if no answer is being made.
     fn chat(&self) -> PyResult<MutexGuard<'_, pupil::Chat>> {
-        self.0.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => PyRuntimeError::new_err("the chat is busy with another answer"),
-            TryLockError::Poisoned(_) => broken(),
-        })
+        free(&self.0)
     }
+}
+
+/// The chat, if no answer is being made.
+fn free(chat: &Mutex<pupil::Chat>) -> PyResult<MutexGuard<'_, pupil::Chat>> {
+    chat.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => PyRuntimeError::new_err("the chat is busy with another answer"),
+        TryLockError::Poisoned(_) => broken(),
+    })
 }
 
 /// After a panic, which is a fault of the library.

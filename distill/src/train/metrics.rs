@@ -32,7 +32,7 @@ pub struct Record {
     pub seconds: f64,
     /// Norm of the last gradient, before clipping.
     pub norm: f64,
-    /// If measured: the loss on the validation part, of which for text only cross-entropy a token counts.
+    /// If measured: the cross-entropy of a token of the validation part. Of detectors only the score is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<f64>,
     /// If measured: how good what the student writes or finds is, from 0 to 100.

@@ -41,7 +41,8 @@ pub fn draw(folder: &Path, records: &[Record], captions: Captions) -> Result<()>
     };
     let training = curve("training", BLUE, &|record| Some(record.loss));
     let validation = curve(captions.validation, ORANGE, &|record| record.validation);
-    plot(&folder.join("loss.svg"), captions.loss, &[training, validation])?;
+    let losses: Vec<_> = [training, validation].into_iter().filter(|curve| !curve.points.is_empty()).collect();
+    plot(&folder.join("loss.svg"), captions.loss, &losses)?;
     let scores = curve("validation", ORANGE, &|record| record.score);
     match scores.points.is_empty() {
         true => Ok(()),

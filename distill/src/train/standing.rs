@@ -51,7 +51,7 @@ impl Standing {
 pub(super) struct Window {
     /// Of losses, each times its count.
     pub(super) loss: f64,
-    /// What the losses are divided by: tokens, or pictures.
+    /// What the losses are divided by: tokens, or steps.
     pub(super) count: usize,
     /// What was read, by which speed is counted.
     pub(super) read: usize,

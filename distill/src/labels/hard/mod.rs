@@ -3,7 +3,7 @@
 //! Three stages, each of which appends lines to a file and goes on where it stopped:
 //!
 //! ```text
-//! text, dialogues, tables ──prompts──▶ {"prompt"} ──answers──▶ {"prompt", "answer", "finish", "score"}
+//! text, dialogues, tables ──prompts──▶ {"prompt"} ──answers──▶ {"prompt", "answer", "finished", "score"}
 //!     ──dataset──▶ {"turns": [user, assistant]} or {"source", "target"}
 //! ```
 

@@ -2,7 +2,10 @@
 
 use super::{FileReport, Report, parameters, trainer::Trainer};
 use crate::{
-    detector::export::{geometry, write},
+    detector::{
+        Objective,
+        export::{geometry, write},
+    },
     error::{Error, Result},
     recipe::detect::QuantizeRecipe,
     train::{
@@ -97,7 +100,8 @@ impl Trainer<'_> {
         let loss = &recipe.loss;
         let mut words = format!("classes {}, boxes {}, bins {}", loss.classes, loss.boxes, loss.bins);
         if recipe.teacher.is_some() {
-            words += &format!(", kd_classes {}, kd_boxes {}", loss.kd_classes, loss.kd_boxes);
+            let Objective { kd_classes, kd_boxes, kd_features, .. } = loss;
+            words += &format!(", kd_classes {kd_classes}, kd_boxes {kd_boxes}, kd_features {kd_features}");
         }
         keys.push(("pupil.loss".into(), words.into()));
         keys

@@ -32,10 +32,6 @@ macro_rules! each_block {
 }
 pub(super) use each_block;
 
-/// Rows that all channels are worked on before the next ones are: so memory is read in its order, while what belongs to a
-/// channel is loaded once for several rows.
-const TILE: usize = 1;
-
 #[inline(always)]
 pub(super) fn lanes<const L: usize>(numbers: &[f32], at: usize) -> &[f32; L] {
     numbers[at..at + L].try_into().expect("L numbers")
@@ -132,21 +128,17 @@ impl Norm {
     fn add_sums(&self, activation: Activation, y: &[f32], gradient: &[f32], sums: &mut Sums) {
         let channels = self.mean.len();
         let Sums { plain, along } = sums;
-        for (y, gradient) in y.chunks(TILE * channels).zip(gradient.chunks(TILE * channels)) {
+        for (y, gradient) in y.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
             each_block!(channels, c, L => {
                 let (factor, offset) = (*lanes::<L>(&self.factor, c), *lanes::<L>(&self.offset, c));
                 let mean = *lanes::<L>(&self.mean, c);
-                let (mut plain_sum, mut along_sum) = (*lanes::<L>(plain, c), *lanes::<L>(along, c));
-                for (y, gradient) in y.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
-                    let (y, gradient) = (lanes::<L>(y, c), lanes::<L>(gradient, c));
-                    for l in 0..L {
-                        let g = gradient[l] * activation.at(y[l].mul_add(factor[l], offset[l])).1;
-                        plain_sum[l] += g;
-                        along_sum[l] = (y[l] - mean[l]).mul_add(g, along_sum[l]);
-                    }
+                let (y, gradient) = (lanes::<L>(y, c), lanes::<L>(gradient, c));
+                let (plain, along) = (lanes_mut::<L>(plain, c), lanes_mut::<L>(along, c));
+                for l in 0..L {
+                    let g = gradient[l] * activation.at(y[l].mul_add(factor[l], offset[l])).1;
+                    plain[l] += g;
+                    along[l] = (y[l] - mean[l]).mul_add(g, along[l]);
                 }
-                *lanes_mut::<L>(plain, c) = plain_sum;
-                *lanes_mut::<L>(along, c) = along_sum;
             });
         }
     }
@@ -216,13 +208,8 @@ impl Lens<'_> {
         each_variant!(Activation::{Relu, LeakyRelu, HardSwish, Silu}, norm.activation, ACTIVATION => vectorised(
             #[inline(always)]
             || {
-                for (x, out) in x.chunks(TILE * channels).zip(out.chunks_mut(TILE * stride)) {
-                    each_block!(channels, c, L => {
-                        let at = norm.forward::<L>(ACTIVATION, x, c);
-                        for (row, out) in out.chunks_mut(stride).take(x.len() / channels).enumerate() {
-                            *lanes_mut::<L>(out, c) = at(row);
-                        }
-                    });
+                for (x, out) in x.chunks_exact(channels).zip(out.chunks_mut(stride)) {
+                    each_block!(channels, c, L => *lanes_mut::<L>(out, c) = norm.forward::<L>(ACTIVATION, x, c)(0));
                 }
             },
         ));
@@ -298,14 +285,10 @@ impl<'a> Slope<'a> {
         each_variant!(Activation::{Relu, LeakyRelu, HardSwish, Silu}, norm.activation, ACTIVATION => vectorised(
             #[inline(always)]
             || {
-                let tile = TILE * channels;
-                let both = self.y[numbers.clone()].chunks(tile).zip(self.gradient[numbers.clone()].chunks(tile));
-                for ((y, gradient), out) in both.zip(out.chunks_mut(tile)) {
+                let [ys, gradients] = [self.y, self.gradient].map(|all| all[numbers.clone()].chunks_exact(channels));
+                for ((y, gradient), out) in ys.zip(gradients).zip(out.chunks_exact_mut(channels)) {
                     each_block!(channels, c, L => {
-                        let at = norm.backward::<L>(ACTIVATION, [y, gradient], means, c);
-                        for (row, out) in out.chunks_exact_mut(channels).enumerate() {
-                            *lanes_mut::<L>(out, c) = at(row);
-                        }
+                        *lanes_mut::<L>(out, c) = norm.backward::<L>(ACTIVATION, [y, gradient], means, c)(0);
                     });
                 }
             },
