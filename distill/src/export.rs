@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::student::{Student, Types};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use pupil::gguf::{Gguf, OwnedValue, Writer};
 use pupil::nets::{decoder::Decoder, encdec::EncDec};
 use pupil::{quant, tensor::DType};
@@ -74,20 +74,28 @@ impl Export<'_> {
     fn tensors(&self) -> Result<Tensors<'_>> {
         let mut tensors = BTreeMap::new();
         for (name, variable) in self.student.variables() {
-            let tensor = match self.weights {
-                None => variable.as_tensor(),
-                Some(weights) => match weights.get(name) {
-                    Some(tensor) if tensor.shape() == variable.shape() => tensor,
-                    _ => return Err(Error::input(format!("there are no weights for {name} that fit it"))),
-                },
-            };
-            let numbers = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-            if let Some(number) = numbers.iter().find(|x| !x.is_finite()) {
-                return Err(Error::input(format!("tensor `{name}` holds {number}, expected finite numbers")));
-            }
-            tensors.insert(name.as_str(), (variable.dims().to_vec(), numbers));
+            tensors.insert(name.as_str(), (variable.dims().to_vec(), numbers(name, variable, self.weights)?));
         }
         Ok(tensors)
+    }
+}
+
+/// A variable's numbers, or those of `weights` that stand for it.
+///
+/// # Errors
+/// `Input` if `weights` has none of its shape, or if one is not finite.
+pub(crate) fn numbers(name: &str, variable: &Var, weights: Option<&BTreeMap<String, Tensor>>) -> Result<Vec<f32>> {
+    let tensor = match weights {
+        None => variable.as_tensor(),
+        Some(weights) => match weights.get(name) {
+            Some(tensor) if tensor.shape() == variable.shape() => tensor,
+            _ => return Err(Error::input(format!("there are no weights for {name} that fit it"))),
+        },
+    };
+    let numbers = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+    match numbers.iter().find(|x| !x.is_finite()) {
+        None => Ok(numbers),
+        Some(number) => Err(Error::input(format!("tensor `{name}` holds {number}, expected finite numbers"))),
     }
 }
 

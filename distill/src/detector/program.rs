@@ -5,9 +5,10 @@
 
 use super::network::{Build, Layer, Then, network};
 use super::student::{Detector, moments_in};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::export::numbers;
 use crate::nn::maps::{Activation, activation::SLOPE, moments::EPSILON};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use pupil::nets::convnet::program::{Activation as Applied, Arithmetic, Axis, Op, Program, Sampling, Shape, Window};
 pub use pupil::nets::convnet::weights::Draft;
 use pupil::nets::convnet::weights::{Filter, Weights};
@@ -52,19 +53,7 @@ impl Write<'_> {
 
     /// The numbers of a variable.
     fn numbers(&self, name: &str) -> Result<Vec<f32>> {
-        let variable = self.student.variables()[name].as_tensor();
-        let tensor = match self.weights {
-            None => variable,
-            Some(weights) => match weights.get(name) {
-                Some(tensor) if tensor.shape() == variable.shape() => tensor,
-                _ => return Err(Error::input(format!("there are no weights for {name} that fit it"))),
-            },
-        };
-        let numbers = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-        match numbers.iter().find(|x| !x.is_finite()) {
-            None => Ok(numbers),
-            Some(number) => Err(Error::input(format!("tensor `{name}` holds {number}, expected finite numbers"))),
-        }
+        numbers(name, &self.student.variables()[name], self.weights)
     }
 
     /// What a norm multiplies each channel with, and adds after that.
