@@ -59,7 +59,6 @@ impl Kind {
 
     /// Refuses options that are of other kinds.
     fn check(self, args: &BenchArgs) -> Outcome {
-        let of_language = [("--prompt", args.prompt.is_some()), ("--decode", args.decode.is_some())];
         let of_translators = [
             ("--batch", args.batch.is_some()),
             ("--beam", args.beam.is_some()),
@@ -70,7 +69,10 @@ impl Kind {
             Self::Decoder => unused(of_translators.into_iter().chain(of_detectors), "the model is a chat model"),
             Self::Translator => unused(of_detectors, "the model is a translator"),
             #[cfg(feature = "detect")]
-            Self::Detector => unused(of_language.into_iter().chain(of_translators), "the model is a detector"),
+            Self::Detector => {
+                let of_language = [("--prompt", args.prompt.is_some()), ("--decode", args.decode.is_some())];
+                unused(of_language.into_iter().chain(of_translators), "the model is a detector")
+            }
         }
     }
 }
