@@ -320,9 +320,10 @@ impl Chat {
     }
 
     fn full(&self, needed: usize) -> Error {
+        let more = if self.options.shift { "" } else { ", or allow it to shift" };
         let message = format!(
-            "the context is full: the conversation takes {needed} tokens of {}; begin a new one, allow a larger context, \
-             or allow it to shift",
+            "the context is full: the conversation takes {needed} tokens of {}; begin a new one, allow a larger \
+             context{more}",
             self.context()
         );
         Error::new(ErrorKind::ContextFull, message)

@@ -30,7 +30,7 @@
 //!
 //! Data goes one way, and each layer uses only those before it:
 //!
-//! 1. [`bytes`]: a file is mapped (or embedded in the program) and stays where it is.
+//! 1. [`bytes`]: a file is mapped (or embedded in the program) and stays where it is; [`output`]: files that are written.
 //! 2. [`gguf`]: the container is parsed and checked to the last offset; nothing is copied.
 //! 3. [`quant`] and [`tensor`]: what each block format means, and views over the file's bytes.
 //! 4. [`kernels`]: the hot loops, written once over small vector traits and instantiated per instruction set.
@@ -61,6 +61,7 @@ mod model;
 pub mod nets;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+pub mod output;
 pub mod quant;
 pub mod tensor;
 pub mod text;

@@ -7,7 +7,7 @@ mod operations;
 mod translator;
 
 use crate::{
-    args::{BenchArgs, all_threads},
+    args::{BenchArgs, unused},
     failure::{Failure, Outcome},
     memory,
 };
@@ -37,8 +37,50 @@ struct Measured {
     isa: &'static str,
 }
 
+/// What kind of model is measured.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Decoder,
+    Translator,
+    #[cfg(feature = "detect")]
+    Detector,
+}
+
+impl Kind {
+    fn of(args: &BenchArgs) -> Self {
+        match (args.synthetic, args.model.as_deref().and_then(architecture).as_deref()) {
+            #[cfg(feature = "detect")]
+            (None, Some("convnet")) => Self::Detector,
+            (None, Some("t5")) => Self::Translator,
+            (Some(synthetic), _) if synthetic.translates() => Self::Translator,
+            _ => Self::Decoder,
+        }
+    }
+
+    /// Refuses options that are of other kinds.
+    fn check(self, args: &BenchArgs) -> Outcome {
+        let of_translators = [
+            ("--batch", args.batch.is_some()),
+            ("--beam", args.beam.is_some()),
+            ("--shortlist", args.shortlist.is_some()),
+        ];
+        let of_detectors = [("--ops", args.ops)];
+        match self {
+            Self::Decoder => unused(of_translators.into_iter().chain(of_detectors), "the model is a chat model"),
+            Self::Translator => unused(of_detectors, "the model is a translator"),
+            #[cfg(feature = "detect")]
+            Self::Detector => {
+                let of_language = [("--prompt", args.prompt.is_some()), ("--decode", args.decode.is_some())];
+                unused(of_language.into_iter().chain(of_translators), "the model is a detector")
+            }
+        }
+    }
+}
+
 /// Measures the model that `args` name and prints what came out.
 pub fn run(args: &BenchArgs) -> Outcome {
+    let kind = Kind::of(args);
+    kind.check(args)?;
     let mut made = None;
     if let Some(synthetic) = args.synthetic {
         match &args.save {
@@ -47,13 +89,11 @@ pub fn run(args: &BenchArgs) -> Outcome {
         }
         memory::reset_peak();
     }
-    let path = args.model.as_deref().or(args.save.as_deref());
-    match (args.synthetic, path.filter(|_| made.is_none()).and_then(architecture).as_deref()) {
+    match kind {
         #[cfg(feature = "detect")]
-        (None, Some("convnet")) => return detector::run(args),
-        (_, Some("t5")) => return translator::run(made, args),
-        (Some(synthetic), _) if synthetic.translates() => return translator::run(made, args),
-        _ => {}
+        Kind::Detector => return detector::run(args),
+        Kind::Translator => return translator::run(made, args),
+        Kind::Decoder => {}
     }
     let start = Instant::now();
     let model = match (made, args.model.as_ref().or(args.save.as_ref())) {
@@ -62,7 +102,6 @@ pub fn run(args: &BenchArgs) -> Outcome {
         (None, None) => return Err(Failure::Message("which model?".into())),
     };
     let opened_ms = milliseconds(start);
-    let threads = if args.threads.is_empty() { vec![all_threads()] } else { args.threads.clone() };
 
     let mut out = io::stdout().lock();
     if !args.json {
@@ -72,7 +111,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
             "threads", "prefill tok/s", "decode tok/s", "load ms", "peak MiB"
         )?;
     }
-    for threads in threads {
+    for threads in args.threads() {
         let m = measure(model.decoder(), threads, opened_ms, args)?;
         if args.json {
             let line = json!({
@@ -100,13 +139,14 @@ fn architecture(path: &Path) -> Option<String> {
 
 fn measure(decoder: &Decoder, threads: usize, opened_ms: f64, args: &BenchArgs) -> Outcome<Measured> {
     let start = Instant::now();
-    let mut session = decoder.session(args.prompt + args.decode, CacheType::F16, threads)?;
+    let [prompt, decode] = args.lengths();
+    let mut session = decoder.session(prompt + decode, CacheType::F16, threads)?;
     let load_ms = opened_ms + milliseconds(start);
 
     // The same tokens each time, all over the vocabulary (Knuth's multiplicative hash).
     let token = |i: usize| ((i as u64 * 2_654_435_761) % decoder.config.vocab as u64) as u32;
-    let tokens: Vec<u32> = (1..=args.prompt + args.decode).map(token).collect();
-    let (prompt, singles) = tokens.split_at(args.prompt);
+    let tokens: Vec<u32> = (1..=prompt + decode).map(token).collect();
+    let (prompt, singles) = tokens.split_at(prompt);
 
     pass(decoder, &mut session, prompt, &singles[..singles.len().min(4)])?;
     let mut seconds = (Vec::new(), Vec::new());

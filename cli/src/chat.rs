@@ -4,12 +4,11 @@ use crate::{
     args::ChatArgs,
     bundled,
     failure::{Failure, Outcome},
-    input, interrupt, memory, prompt,
+    input, interrupt, memory, prompt, terminal,
 };
-use pupil::{Answer, Chat, Finish};
+use pupil::{Answer, Chat, ErrorKind, Finish};
 use serde_json::json;
 use std::{
-    borrow::Cow,
     io::{self, IsTerminal, Write},
     ops::ControlFlow,
     time::{Duration, Instant},
@@ -17,15 +16,14 @@ use std::{
 
 /// Answers what `args` ask.
 pub fn run(args: &ChatArgs) -> Outcome {
-    args.sampler.check()?;
     let start = Instant::now();
     let model = bundled::model(args.model.as_deref())?;
-    let options = args.options(&model)?;
+    let options = args.options(&model);
     if let (true, Some(sampler)) = (args.verbose, &options.sampler) {
         eprintln!("temperature {}, seed {}", sampler.temperature, sampler.seed);
     }
     let chat = Chat::new(&model, options)?;
-    let mut talk = Talk { chat, raw: args.raw, json: args.json };
+    let mut talk = Talk { chat, raw: args.raw, json: args.json, shift: args.shift };
     if args.verbose {
         eprintln!("loaded in {:.1} ms", 1000.0 * start.elapsed().as_secs_f64());
     }
@@ -70,6 +68,7 @@ pub struct Talk {
     pub chat: Chat,
     raw: bool,
     json: bool,
+    shift: bool,
 }
 
 impl Talk {
@@ -91,6 +90,12 @@ impl Talk {
                     false => ControlFlow::Continue(()),
                 }
             })
+        });
+        let answer = answer.map_err(|error| match error.kind() {
+            ErrorKind::ContextFull => {
+                Failure::Message(format!("{error} ({})", if self.shift { "--context" } else { "--context, --shift" }))
+            }
+            _ => error.into(),
         })?;
         written?;
         if self.json {
@@ -105,14 +110,12 @@ impl Talk {
 /// Writes text to stdout at once, and ends its last line.
 struct Printer {
     out: io::StdoutLock<'static>,
-    terminal: bool,
     in_line: bool,
 }
 
 impl Printer {
     fn new() -> Self {
-        let out = io::stdout().lock();
-        Self { terminal: out.is_terminal(), out, in_line: false }
+        Self { out: io::stdout().lock(), in_line: false }
     }
 
     fn print(&mut self, text: &str) -> io::Result<()> {
@@ -120,20 +123,13 @@ impl Printer {
             return Ok(());
         }
         self.in_line = !text.ends_with('\n');
-        let text = if self.terminal { harmless(text) } else { text.into() };
-        self.out.write_all(text.as_bytes())?;
+        self.out.write_all(terminal::shown(text).as_bytes())?;
         self.out.flush()
     }
 
     fn end(&mut self) -> io::Result<()> {
         if self.in_line { self.print("\n") } else { Ok(()) }
     }
-}
-
-/// Text without control characters, with which a model could change the terminal.
-fn harmless(text: &str) -> Cow<'_, str> {
-    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    if text.contains(control) { text.replace(control, "\u{fffd}").into() } else { text.into() }
 }
 
 fn finish(answer: &Answer) -> &'static str {
@@ -182,15 +178,4 @@ fn computed(answer: &Answer) -> usize {
 
 fn per_second(tokens: usize, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { tokens as f64 / time.as_secs_f64() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::harmless;
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(harmless("a\tb\nc – é"), "a\tb\nc – é");
-        assert_eq!(harmless("\u{1b}[2J\r\u{9b}"), "\u{fffd}[2J\u{fffd}\u{fffd}");
-    }
 }

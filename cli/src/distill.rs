@@ -35,7 +35,7 @@ pub struct DistillArgs {
     #[arg(long, value_name = "FILE")]
     pub init_from: Option<PathBuf>,
     /// Train for N steps instead of what the recipe says
-    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1_000_000_000).map(|n| n as u64))]
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1..=1_000_000_000).map(|n| n as u64))]
     pub steps: Option<u64>,
     /// What to train on: cpu, or cuda for an NVIDIA card
     #[arg(long, value_name = "NAME", default_value = "cpu")]

@@ -31,11 +31,17 @@ pub fn without_end(text: &str) -> &str {
     text.strip_suffix('\r').unwrap_or(text)
 }
 
+/// `text` without the byte order mark that some editors begin a file with.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 fn text(bytes: Vec<u8>) -> Outcome<String> {
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Failure::Message(format!("stdin: byte {at} is not UTF-8, expected text in UTF-8"))
-    })
+    });
+    Ok(without_mark(&text?).to_owned())
 }
 
 fn unreadable(error: io::Error) -> Failure {

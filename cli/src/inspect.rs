@@ -2,6 +2,8 @@
 
 #[cfg(feature = "detect")]
 mod detector;
+#[cfg(feature = "onnx")]
+pub use detector::input;
 mod translator;
 
 use crate::{args::InspectArgs, failure::Outcome};

@@ -1,6 +1,6 @@
 //! The command line program `pupil`.
 //!
-//! `args.rs` says what can be asked for, and each verb has a file of its own. Answers go to stdout; what went wrong goes
+//! `args/` says what can be asked for, and each verb has a file of its own. Answers go to stdout; what went wrong goes
 //! to stderr, in one line that starts with `pupil:`, and the exit code is then 1; or 2, with a line for each of them, if
 //! only some of many pictures were bad.
 
@@ -12,6 +12,8 @@ mod bundled;
 mod chat;
 #[cfg(feature = "onnx")]
 mod convert;
+#[cfg(any(feature = "translate", feature = "detect"))]
+mod counted;
 #[cfg(feature = "detect")]
 mod detect;
 #[cfg(feature = "distill")]
@@ -32,17 +34,17 @@ mod prompt;
 #[cfg(feature = "eval")]
 mod shortlist;
 mod synthetic;
+mod terminal;
 mod tokenize;
 #[cfg(feature = "translate")]
 mod translate;
 
-use args::{Command, Pupil};
-use clap::Parser;
+use args::Command;
 use failure::{Failure, Outcome};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let outcome = match Pupil::try_parse() {
+    let outcome = match args::read() {
         Ok(pupil) => run(pupil.command),
         Err(error) => args::refused(&error),
     };

@@ -6,6 +6,7 @@ use crate::{
 };
 use pupil::{
     gguf::{Gguf, Writer},
+    output,
     text::{Specials, Tokenizer},
 };
 use pupil_distill::{
@@ -25,6 +26,7 @@ const HELD_OUT: u64 = 50;
 
 /// Learns the shortlist, measures it on sentences that it has not seen, and writes the file with it.
 pub fn run(args: &ShortlistArgs) -> Outcome {
+    output::check(&args.output, [&args.data])?;
     let file = Gguf::open(&args.model)?;
     let architecture = file.keys().str("general.architecture")?;
     if architecture != "t5" {

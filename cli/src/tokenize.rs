@@ -3,7 +3,7 @@
 use crate::{
     args::TokenizeArgs,
     failure::{Failure, Outcome},
-    input,
+    input, terminal,
 };
 use pupil::{
     gguf::Gguf,
@@ -29,7 +29,7 @@ pub fn run(args: &TokenizeArgs) -> Outcome {
         let pieces: Vec<_> = ids.iter().map(|&id| spelled(&tokenizer, id)).collect();
         writeln!(out, "{}", json!({ "ids": ids, "pieces": pieces, "text": tokenizer.decode(&ids) }))?;
     } else if args.decode {
-        writeln!(out, "{}", tokenizer.decode(&ids))?;
+        writeln!(out, "{}", terminal::shown(&tokenizer.decode(&ids)))?;
     } else if args.ids {
         let ids: Vec<_> = ids.iter().map(u32::to_string).collect();
         writeln!(out, "{}", ids.join(" "))?;

@@ -3,14 +3,20 @@
 use crate::{
     args::TranslateArgs,
     bundled,
+    counted::counted,
     failure::{Failure, Outcome},
-    interrupt, memory, progress,
+    input, interrupt, memory, progress, terminal,
 };
-use pupil::{Translation, Translator, translate::Finish};
+use pupil::{
+    Translation, Translator,
+    output::{self, Output},
+    translate::Finish,
+};
 use serde_json::json;
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
+    path::PathBuf,
     sync::mpsc::{Receiver, sync_channel},
     thread,
     time::Instant,
@@ -22,31 +28,31 @@ const LINES: usize = 8;
 /// Translates what `args` name.
 pub fn run(args: &TranslateArgs) -> Outcome {
     let start = Instant::now();
-    let mut translator = bundled::translator(args.model.as_deref(), args.options())?;
+    if let Some(path) = &args.output {
+        output::check(path, args.input.iter().chain(&args.translator.model))?;
+    }
+    let name = args.input.as_ref().map_or("stdin".into(), |path| path.display().to_string());
+    let unreadable = |error: io::Error| Failure::Message(format!("{name}: {error}"));
+    let file = args.input.as_ref().map(File::open).transpose().map_err(unreadable)?;
+    let mut translator = bundled::translator(args.translator.model.as_deref(), args.options())?;
     if args.verbose {
         eprintln!("loaded in {:.1} ms", 1000.0 * start.elapsed().as_secs_f64());
     }
     interrupt::install()?;
-    let mut to = Output::new(args)?;
+    let mut to = Translated::new(args)?;
     if let Some(text) = args.text.as_deref().filter(|text| *text != "-") {
         to.write(&[text], &translate(&mut translator, &[text])?, "\n")?;
         return to.finish();
     }
-    let name = args.input.as_ref().map_or("stdin".into(), |path| path.display().to_string());
-    let unreadable = |error: io::Error| Failure::Message(format!("{name}: {error}"));
-    let (source, bytes): (Box<dyn Read + Send>, u64) = match &args.input {
-        Some(path) => {
-            let file = File::open(path).map_err(unreadable)?;
-            let bytes = file.metadata().map_or(0, |meta| meta.len());
-            (Box::new(file), bytes)
-        }
-        None => (Box::new(io::stdin()), 0),
-    };
+    let bytes = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
     let bar = progress::bytes(bytes);
-    let lines = Lines::of(source);
+    let lines = match file {
+        Some(file) => Lines::of(file),
+        None => Lines::of(io::stdin()),
+    };
     let mut at = 0;
     loop {
-        let batch = lines.next(args.batch * LINES).map_err(unreadable)?;
+        let batch = lines.next(args.translator.batch * LINES).map_err(unreadable)?;
         if batch.is_empty() {
             break;
         }
@@ -56,8 +62,8 @@ pub fn run(args: &TranslateArgs) -> Outcome {
                 let at = at + error.valid_up_to();
                 Failure::Message(format!("{name}: byte {at} is not UTF-8, expected text in UTF-8"))
             })?;
+            texts.push(if at == 0 { input::without_mark(text) } else { text });
             at += line.len();
-            texts.push(text);
         }
         to.write(&texts, &translate(&mut translator, &texts)?, "")?;
         bar.inc(batch.iter().map(|line| line.len() as u64).sum());
@@ -86,7 +92,7 @@ fn translate(translator: &mut Translator, texts: &[&str]) -> Outcome<Vec<Transla
 struct Lines(Receiver<io::Result<Vec<u8>>>);
 
 impl Lines {
-    fn of(source: Box<dyn Read + Send>) -> Self {
+    fn of(source: impl Read + Send + 'static) -> Self {
         let (sender, receiver) = sync_channel(1024);
         thread::spawn(move || {
             let mut source = BufReader::new(source);
@@ -109,9 +115,31 @@ impl Lines {
     }
 }
 
-/// Where translations go, and what they took.
-struct Output {
-    out: Box<dyn Write>,
+/// Where translations go.
+enum Place {
+    Stdout,
+    File(PathBuf, Output),
+}
+
+impl Place {
+    /// Writes text at once.
+    fn write(&mut self, text: &str) -> Outcome {
+        match self {
+            Self::Stdout => {
+                let mut out = io::stdout().lock();
+                Ok(out.write_all(terminal::shown(text).as_bytes()).and_then(|()| out.flush())?)
+            }
+            Self::File(path, out) => {
+                let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+                written.map_err(|error| Failure::Message(format!("{}: {error}", path.display())))
+            }
+        }
+    }
+}
+
+/// What was translated, and what it took.
+struct Translated {
+    place: Place,
     json: bool,
     verbose: bool,
     start: Instant,
@@ -121,20 +149,18 @@ struct Output {
     cut: usize,
 }
 
-impl Output {
+impl Translated {
     fn new(args: &TranslateArgs) -> Outcome<Self> {
-        let out: Box<dyn Write> = match &args.output {
-            Some(path) => {
-                let file = File::create(path).map_err(|e| Failure::Message(format!("{}: {e}", path.display())))?;
-                Box::new(BufWriter::new(file))
-            }
-            None => Box::new(io::stdout().lock()),
+        let place = match &args.output {
+            Some(path) => Place::File(path.clone(), Output::create(path)?),
+            None => Place::Stdout,
         };
         let (json, verbose, start) = (args.json, args.verbose, Instant::now());
-        Ok(Self { out, json, verbose, start, lines: 0, words: 0, tokens: 0, cut: 0 })
+        Ok(Self { place, json, verbose, start, lines: 0, words: 0, tokens: 0, cut: 0 })
     }
 
     fn write(&mut self, sources: &[&str], translations: &[Translation], end: &str) -> Outcome {
+        let mut text = String::new();
         for (source, translation) in sources.iter().zip(translations) {
             self.lines += 1;
             self.words += source.split_whitespace().count();
@@ -147,24 +173,25 @@ impl Output {
                 };
                 eprintln!("pupil: the translation of line {} is not whole: {why}", self.lines);
             }
-            if self.json {
-                writeln!(self.out, "{}", as_json(source, translation))?;
-            } else {
-                write!(self.out, "{}{end}", translation.text)?;
-            }
+            text += &match self.json {
+                true => format!("{}\n", as_json(source, translation)),
+                false => format!("{}{end}", translation.text),
+            };
         }
-        Ok(self.out.flush()?)
+        self.place.write(&text)
     }
 
-    fn finish(mut self) -> Outcome {
-        self.out.flush()?;
+    fn finish(self) -> Outcome {
+        if let Place::File(_, out) = self.place {
+            out.finish()?;
+        }
         if self.verbose {
             let seconds = self.start.elapsed().as_secs_f64();
             let peak = memory::peak_mib().map_or("?".into(), |mib| format!("{mib:.0}"));
             eprintln!(
-                "{} lines, {} words in {seconds:.2} s: {:.0} words/s, {:.0} tokens/s; {} cut; peak memory {peak} MiB",
-                self.lines,
-                self.words,
+                "{}, {} in {seconds:.2} s: {:.0} words/s, {:.0} tokens/s; {} cut; peak memory {peak} MiB",
+                counted(self.lines, "line"),
+                counted(self.words, "word"),
                 self.words as f64 / seconds,
                 self.tokens as f64 / seconds,
                 self.cut

@@ -36,6 +36,7 @@ fn what_is_wrong_with_a_folder_is_one_line() {
     for (args, expected) in [
         (vec![arg(&empty)], "config.json: No such file"),
         (vec![arg(&llama), "--type", "q9"], "--type of a language model: expected f32, f16, q8_0, q4_0, q4_k_m"),
+        (vec![arg(&llama), "--head", "yolox"], "--head does nothing here: the model is a language model"),
         (vec!["no-such.onnx", "--type", "q8_0"], "--type of a detector: expected f32 or f16"),
     ] {
         let args: Vec<&str> = ["convert"].into_iter().chain(args).chain(["-o", arg(&out)]).collect();

@@ -73,7 +73,7 @@ fn json_and_a_drawn_copy() {
     assert_eq!(objects.len(), 2);
     assert_ne!(Picture::open(&copy).unwrap().rgb(), scene().rgb());
     let line = bad(&["detect", "-m", arg(&model), arg(&path), "-o", arg(&path)]);
-    assert!(line.contains("would replace the picture itself"), "{line}");
+    assert!(line.contains("would replace a file that is read"), "{line}");
 }
 
 #[test]
@@ -128,7 +128,12 @@ fn what_makes_no_sense() {
         (&["detect", "-m", m, s, w, "-o", e], "another picture of that name"),
         (&["detect", "-m", arg(&chat), s], "not a detector; pupil chat runs it"),
         (&["chat", "-m", m, "hello"], "holds a detector (the architecture is 'convnet'), not a language model"),
-        (&["eval"], "no command was given"),
+        (
+            &["detect", "-m", m, s, "-o", "x.gif"],
+            "x.gif: no picture ends so, expected .jpg, .jpeg, .png, .bmp, .webp, or",
+        ),
+        (&["bench", "-m", m, "--beam", "2"], "--beam does nothing here: the model is a detector"),
+        (&["eval"], "no command was given; pupil eval --help lists them"),
         (&["eval", "detect", "-m", m, "-d", e], "empty"),
         (&["eval", "detect", "-m", m, "-d", e, "--map-classes", "a"], "expected DATA=MODEL"),
     ] {
@@ -136,7 +141,10 @@ fn what_makes_no_sense() {
         assert!(line.contains(expected), "{args:?}: {line}");
     }
     let line = bad_with(&["detect", "-m", m, "-"], b"this is no picture at all");
-    assert!(line.contains("stdin"), "{line}");
+    assert!(
+        line.contains("stdin: no JPEG in the 25 bytes of the stream: expected a JPEG, PNG, BMP or WebP picture"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -205,6 +213,9 @@ fn evaluation() {
     assert_eq!(scores["total"]["ap50"], 1.0, "{json}");
     assert_eq!(scores["left_out"], serde_json::json!(["cat"]));
     assert_eq!(scores["classes"].as_array().unwrap().len(), 2);
+    let line = bad(&[&args[..], &["--map-classes", "lamp=white light"]].concat());
+    assert!(line.contains("'White Light' and 'lamp' are one class of the detector"), "{line}");
+    assert!(good(&[&args[..], &["--map-classes", "lamp=white light", "--classes", "lamp"]].concat()).contains("lamp"));
     let line = bad(&[&args[..], &["--map-classes", "lamp=green light"]].concat());
     assert!(line.contains("there is no class 'green light'; did you mean"), "{line}");
     let line = bad(&[&args[..], &["--classes", "dog"]].concat());
@@ -279,6 +290,10 @@ fn conversion_to_bytes() {
         (to_bytes(&folder.join("gone")), "gone: no folder, expected one of pictures"),
         (to_bytes(&text), "c.jpg: no folder, expected one of pictures"),
         (["convert", b, "-o", m, "--int8"].join("\n"), "--calibrate <DIR>"),
+        (["convert", b, "-o", m, "--budget", "0.1"].join("\n"), "--int8"),
+        (["convert", b, "-o", m, "--conf", "2"].join("\n"), "expected a number from 0 to 1"),
+        (["convert", b, "-o", m, "--classes", "no/such.txt"].join("\n"), "no/such.txt: No such file"),
+        (["convert", b, "-o", b].join("\n"), "would replace a file that is read"),
         (["convert", arg(&cut), "-o", m].join("\n"), "cut.onnx: not an ONNX file"),
         (["convert", arg(&open), "-o", m].join("\n"), "--size 640x640"),
     ] {

@@ -29,17 +29,31 @@ fn senseless_arguments() {
         (&["tokenize", "hi"], "--model <FILE>"),
         (&["chat", "-m"], "a value is required"),
         (&["chat", "-m", "x", "--temprature", "1", "hi"], "a similar argument exists: '--temp'"),
-        (&["chat", "-m", "x", "--temp", "hot", "hi"], "invalid value 'hot' for '--temp <T>'"),
-        (&["chat", "-m", "x", "--temp", "-1", "hi"], "temperature is -1, expected"),
-        (&["chat", "-m", "x", "--temp", "nan", "hi"], "temperature is NaN, expected"),
-        (&["chat", "-m", "x", "--top-p", "2", "hi"], "top_p is 2, expected"),
-        (&["chat", "-m", "x", "--min-p", "-0.5", "hi"], "min_p is -0.5, expected"),
-        (&["chat", "-m", "x", "--repeat-penalty", "0", "hi"], "repeat_penalty is 0, expected"),
+        (
+            &["chat", "-m", "x", "--temp", "hot", "hi"],
+            "invalid value 'hot' for '--temp <T>': expected a number from 0 up",
+        ),
+        (
+            &["chat", "-m", "x", "--temp", "-1", "hi"],
+            "invalid value '-1' for '--temp <T>': expected a number from 0 up",
+        ),
+        (
+            &["chat", "-m", "x", "--temp", "nan", "hi"],
+            "invalid value 'nan' for '--temp <T>': expected a number from 0 up",
+        ),
+        (&["chat", "-m", "x", "--top-p", "2", "hi"], "'--top-p <P>': expected more than 0 and at most 1"),
+        (&["chat", "-m", "x", "--min-p", "-0.5", "hi"], "'--min-p <P>': expected a number from 0 to 1"),
+        (&["chat", "-m", "x", "--repeat-penalty", "0", "hi"], "'--repeat-penalty <X>': expected a number above 0"),
         (&["chat", "-m", "x", "-n", "0", "hi"], "expected a whole number from 1 to"),
         (&["chat", "-m", "x", "-c", "99999999999999999999", "hi"], "expected a whole number from 1 to"),
         (&["chat", "-m", "x", "-t", "0", "hi"], "expected a whole number from 1 to"),
         (&["chat", "-m", "x", "--cache-type", "q2", "hi"], "expected f32, f16 or q8_0"),
         (&["chat", "-m", "x", "--raw", "--system", "be kind", "hi"], "cannot be used with"),
+        (&["chat", "-m", "x", "-n", "-1", "hi"], "expected a whole number from 1 to"),
+        (&["chat", "-m", "x", "--top-k", "-1", "hi"], "expected a whole number from 0 to"),
+        (&["chat", "-m", "x", "--threads", "-1", "hi"], "expected a whole number from 1 to 256"),
+        (&["translate", "--max-ratio", "-1", "hi"], "expected more than 0 and at most 100"),
+        (&["translate", "--length-penalty", "much", "hi"], "expected a number"),
         (&["bench"], "<--model <FILE>|--synthetic <SHAPE:TYPE>>"),
         (&["bench", "--synthetic", "huge:f32"], "expected SHAPE:TYPE with a shape of tiny, smollm2-135m"),
         (&["bench", "-m", "x", "--save", "y"], "cannot be used with"),
@@ -202,8 +216,21 @@ fn stdin_that_is_not_utf8() {
 }
 
 #[test]
+fn options_that_do_nothing() {
+    let path = tiny("nothing", "q8_0");
+    for option in [&["--ops"][..], &["--beam", "2"], &["--batch", "2"], &["--shortlist", "9"]] {
+        let line = bad(&[&["bench", "-m", arg(&path)][..], option].concat());
+        assert!(line.contains(&format!("{} does nothing here: the model is a chat model", option[0])), "{line}");
+    }
+    let line = bad(&["bench", "--synthetic", "t5-d256-6x2:q8_0", "--ops"]);
+    assert!(line.contains("--ops does nothing here: the model is a translator"), "{line}");
+}
+
+#[test]
 fn a_full_context() {
     let path = tiny("full", "q8_0");
+    let line = bad(&["chat", "-m", arg(&path), "-c", "4", "--shift", "a question of more than four tokens"]);
+    assert!(line.ends_with("allow a larger context (--context)\n"), "{line}");
     let line = bad(&["chat", "-m", arg(&path), "-c", "4", "-t", "1", "a question of more than four tokens"]);
     assert!(line.contains("the context is full"), "{line}");
     let ran = run(&["chat", "-m", arg(&path), "-c", "8", "-t", "1", "--temp", "0", "--raw", "abc"]);

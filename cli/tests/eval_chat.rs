@@ -21,7 +21,7 @@ fn a_model_is_scored_on_dialogues() {
     let (model, data) = (tiny("scored", "f32"), dialogues("scored.jsonl"));
     let args = ["eval", "chat", "-m", arg(&model), "--data", arg(&data), "-n", "8", "-t", "1"];
     let text = good(&args);
-    assert!(text.starts_with("perplexity") && text.ends_with("3 turns of 2 dialogues\n"), "{text}");
+    assert!(text.starts_with("perplexity") && text.ends_with("answers        3, dialogues 2\n"), "{text}");
     let json: Value = serde_json::from_str(&good(&[&args[..], &["--json"]].concat())).unwrap();
     assert_eq!(
         (json["turns"].as_u64(), json["dialogues"].as_u64(), json["bytes"].as_u64()),
@@ -65,7 +65,7 @@ fn what_makes_no_sense_is_refused_in_a_line() {
         (&["eval", "chat", "-m", "nothing.gguf", "--data", arg(&data)], "nothing.gguf"),
         (&["eval", "chat", "-m", arg(&model), "--data", "nothing.jsonl"], "nothing.jsonl"),
         (&["eval", "chat", "-m", arg(&model), "--data", arg(&text)], "no dialogues, expected some in .jsonl"),
-        (&["eval", "chat", "-m", arg(&model), "--data", arg(&empty)], "nothing to learn from"),
+        (&["eval", "chat", "-m", arg(&model), "--data", arg(&empty)], "no line of use, expected dialogues"),
         (&["eval", "chat", "-m", arg(&model), "--data", arg(&data), "-c", "4"], "no turn of the assistant fits"),
         (&["eval", "chat", "-m", arg(&data), "--data", arg(&data)], "not a GGUF file"),
         (&["eval", "compare", arg(&model), "--data", arg(&data)], "2 values required"),

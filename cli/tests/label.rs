@@ -114,6 +114,8 @@ fn a_store_is_written_in_parts_and_inspected() {
     let merged = fresh("store-merged.labels");
     good(&["label", "merge", arg(&shards[2]), arg(&shards[0]), arg(&shards[1]), "-o", arg(&merged)]);
     assert!(fs::read(&merged).unwrap() == bytes);
+    let line = bad(&["label", "merge", arg(&shards[2]), arg(&shards[0]), "-o", arg(&shards[0])]);
+    assert!(line.contains("would replace a file that is read"), "{line}");
     let line = bad(&["label", "merge", arg(&shards[2]), arg(&shards[0]), "-o", arg(&merged)]);
     assert!(line.contains("expected shard 2/3"), "{line}");
 
@@ -133,7 +135,7 @@ fn what_makes_no_sense_is_refused_in_a_line() {
     let (data, other) = (dialogues("refused.jsonl"), file("refused.txt", b"a letter"));
     let out = fresh("refused.out");
     for (args, expected) in [
-        (&["label"][..], "no command was given"),
+        (&["label"][..], "no command was given; pupil label --help lists them"),
         (&["label", "prompts", "nothing.txt", "-o", arg(&out)], "nothing.txt"),
         (&["label", "prompts", arg(&model), "-o", arg(&out)], "expected .txt, .tsv or .jsonl"),
         (&["label", "prompts", arg(&data), "-o", arg(&other)], "refused.txt"),
@@ -143,24 +145,36 @@ fn what_makes_no_sense_is_refused_in_a_line() {
         ),
         (&["label", "answers", "-m", "nothing.gguf", arg(&data), "-o", arg(&out)], "nothing.gguf"),
         (&["label", "answers", "-m", arg(&model), arg(&data), "-o", arg(&out)], "refused.jsonl line 1: missing field"),
-        (&["label", "answers", "-m", arg(&model), arg(&data), "-o", arg(&out), "--temp", "-1"], "temperature is -1"),
+        (
+            &["label", "answers", "-m", arg(&model), arg(&data), "-o", arg(&out), "--temp", "-1"],
+            "'--temp <T>': expected",
+        ),
+        (
+            &["label", "answers", "-m", arg(&model), arg(&data), "-o", arg(&out), "--beam", "2"],
+            "--beam does nothing here",
+        ),
         (&["label", "dataset", arg(&data), "-o", arg(&out)], "refused.jsonl line 1: missing field"),
-        (&["label", "dataset", arg(&data), "-o", arg(&out), "--max-repetition", "2"], "--max-repetition is 2"),
+        (&["label", "dataset", arg(&data), "-o", arg(&out), "--max-repetition", "2"], "expected a number from 0 to 1"),
         (&["label", "soft", "-m", arg(&model), "-d", arg(&other), "-o", arg(&other)], "expected a label store"),
         (
             &["label", "soft", "-m", arg(&model), "-d", arg(&data), "-o", arg(&out), "-k", "0"],
-            "k is 0, expected 1 to 512",
+            "'-k <N>': expected a whole number from 1 to",
         ),
         (&["label", "soft", "-m", arg(&model), "-d", arg(&data), "-o", arg(&out), "--shard", "3/2"], "expected I/N"),
         (
             &["label", "soft", "-m", arg(&model), "-d", arg(&data), "-o", arg(&out), "--temperature", "nan"],
-            "temperature is NaN",
+            "expected a number from 0.01 to 100",
         ),
-        (&["label", "inspect", arg(&other)], "refused.txt: not a label store"),
-        (&["label", "merge", arg(&other), "-o", arg(&out)], "refused.txt: not a label store"),
+        (&["label", "inspect", arg(&other)], "refused.txt: begins with \"a letter\", expected a label store"),
+        (&["label", "merge", arg(&other), "-o", arg(&out)], "refused.txt: begins with"),
     ] {
         let line = bad(args);
         assert!(line.contains(expected), "{args:?}: {line}");
     }
     assert_eq!(fs::read(&other).unwrap(), b"a letter");
+    for args in [["label", "prompts", "no.txt", "-o"], ["label", "dataset", "no.jsonl", "-o"]] {
+        let out = fresh("refused-new.out");
+        bad(&[&args[..], &[arg(&out)]].concat());
+        assert!(!out.exists(), "{args:?}");
+    }
 }

@@ -59,6 +59,41 @@ fn bad_input_is_one_line() {
 }
 
 #[test]
+fn an_output_replaces_nothing_that_is_read_and_comes_when_it_is_whole() {
+    let model = file("translate-safe.gguf", &std::fs::read(model()).unwrap());
+    let m = arg(&model);
+    let (input, output) = (file("translate-safe.txt", b"An apple.\n"), file("translate-safe-out.txt", b"old\n"));
+    let read = |path: &PathBuf| std::fs::read(path).unwrap();
+    for path in [&input, &model] {
+        let before = read(path);
+        let line = bad(&["translate", "-m", m, "-i", arg(&input), "-o", arg(path)]);
+        assert!(line.contains("would replace a file that is read") && read(path) == before, "{line}");
+    }
+    for args in [["-m", "no.gguf", "-i", arg(&input)], ["-m", m, "-i", "no.txt"]] {
+        bad(&[&["translate", "-o", arg(&output)][..], &args].concat());
+        assert_eq!(read(&output), b"old\n");
+    }
+    let ran = run_with(&["translate", "-m", m, "-o", arg(&output), "--batch", "1"], b"An apple.\n\xff\n");
+    assert!(ran.code == Some(1) && ran.err.contains("not UTF-8") && read(&output) == b"old\n", "{}", ran.err);
+    if cfg!(target_os = "linux") {
+        let ran = run_with(&["translate", "-m", m, "-o", "/dev/full", "An apple."], b"");
+        assert!(ran.code == Some(1) && ran.err.contains("pupil: /dev/full: No space"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn byte_order_marks_are_no_text() {
+    let model = model();
+    let m = arg(&model);
+    let plain = run_with(&["translate", "-m", m], "An apple.\n".as_bytes()).out;
+    let marked = "\u{feff}An apple.\n";
+    assert_eq!(run_with(&["translate", "-m", m], marked.as_bytes()).out, plain);
+    let input = file("translate-marked.txt", marked.as_bytes());
+    assert_eq!(run_with(&["translate", "-m", m, "-i", arg(&input)], b"").out, plain);
+    assert!(good_with(&["translate", "-m", m, "--json"], "\u{feff}\n".as_bytes()).contains("\"score\":0.0,"));
+}
+
+#[test]
 fn inspect_and_bench_know_translators() {
     let model = model();
     let m = arg(&model);
@@ -67,4 +102,6 @@ fn inspect_and_bench_know_translators() {
         good(&["bench", "-m", m, "--prompt", "5", "--decode", "4", "--reps", "1", "--batch", "2", "--json", "-t", "1"]);
     let line: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert!(line["sentences_per_second"].as_f64().unwrap() > 0.0);
+    let line = bad(&["bench", "-m", m, "--shortlist", "999999"]);
+    assert!(line.contains("--shortlist is 999999, expected at most the model's "), "{line}");
 }

@@ -69,7 +69,6 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-#[cfg(feature = "train")]
 impl From<pupil::Error> for Error {
     fn from(error: pupil::Error) -> Self {
         let kind = match error.kind() {

@@ -242,7 +242,7 @@ fn bad_folders() {
         );
     }
     fs::remove_file(folder.0.join("a.png")).unwrap();
-    assert_eq!(folder.refused("", "").1, ".: no pictures, expected some (bmp, jpeg, jpg, png, webp)");
+    assert_eq!(folder.refused("", "").1, ".: no pictures, expected files that end with .jpg, .jpeg, .png, .bmp, .webp");
     let expected = ".: no split `val`, expected val/images, images/val, val or val.txt";
     assert_eq!(folder.refused("", "val"), (ErrorKind::Input, expected.into()));
     for split in ["val+", "+", "val+val", "../x", ".", "a/b"] {

@@ -6,14 +6,14 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    output::Output,
     tensor::DType,
 };
 use std::{
     borrow::Cow,
     collections::HashSet,
-    fs::{self, File},
-    io::{self, BufWriter, Read, Write},
-    path::{Path, PathBuf},
+    io::{self, Read, Write},
+    path::Path,
 };
 
 /// A metadata value to be written: made with `From` out of a number, a bool, text, or a list of one of these.
@@ -231,29 +231,18 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Writes the file to `path`, through `<path>.part`, so that a failure leaves what was at `path` before.
+    /// Writes the file to `path`, as an [`Output`], so that a failure leaves what was at `path` before.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_file(&self, path: &Path) -> Result<()> {
         let sizes = self.check().map_err(|e| e.at(path.display()))?;
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let written = (|| {
-            let mut out = BufWriter::new(File::create(&part)?);
-            self.put(&mut out, &sizes)?;
-            out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-            Ok(fs::rename(&part, path)?)
-        })();
-        written.map_err(|e| {
-            // Nothing of use is in it, and the first error is the one to report.
-            let _ = fs::remove_file(&part);
-            match e {
-                Failed::Writing(e) => Error::io(path, &e),
-                Failed::Making(e) => e,
-            }
-        })
+        let mut out = Output::create(path)?;
+        self.put(&mut out, &sizes).map_err(|e| match e {
+            Failed::Writing(e) => Error::io(path, &e),
+            Failed::Making(e) => e,
+        })?;
+        out.finish()
     }
 
     /// Refuses what the reader would, and what llama.cpp would. Returns the bytes of each tensor.

@@ -2,15 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use ::image::codecs::jpeg::JpegEncoder;
 use ::image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader};
 use ::image::{Limits, Rgba};
 
 use super::jpeg::{End, Walk};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, output::Output};
 
 /// The longest side of a picture, in pixels.
 pub(super) const MAX_SIDE: usize = 16_384;
@@ -118,7 +117,7 @@ impl Picture {
 
     /// Writes a PNG, JPEG (quality 92), BMP or lossless WebP file, as the extension of `path` says.
     ///
-    /// The file appears whole or not at all: it is written under a temporary name and then renamed.
+    /// The file appears whole or not at all, as an [`Output`].
     ///
     /// # Errors
     /// Another extension, or what the operating system refuses.
@@ -126,7 +125,9 @@ impl Picture {
         let path = path.as_ref();
         let format = format_for(path)?;
         let bytes = self.encode(format).map_err(|error| Error::input(one_line(&error)).at(path.display()))?;
-        write_whole(path, &bytes).map_err(|error| Error::io(path, &error))
+        let mut out = Output::create(path)?;
+        out.write_all(&bytes).map_err(|error| Error::io(path, &error))?;
+        out.appear()
     }
 
     fn encode(&self, format: ImageFormat) -> Result<Vec<u8>, ImageError> {
@@ -267,24 +268,6 @@ fn format_for(path: &Path) -> Result<ImageFormat> {
             Err(Error::new(ErrorKind::Input, message).at(path.display()))
         }
     }
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary_beside(path);
-    // `create_new` never follows a link that somebody put there.
-    let mut file = File::create_new(&temporary)?;
-    let written = file.write_all(bytes).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-/// A name in the same directory, which no other save of this or another process uses.
-fn temporary_beside(path: &Path) -> PathBuf {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".pupil-{}-{count}.part", std::process::id()))
 }
 
 #[cfg(test)]

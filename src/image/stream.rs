@@ -261,7 +261,7 @@ impl Splitter {
     fn verdict(&mut self, frames: u64) -> Option<Error> {
         let skipped = std::mem::take(&mut self.skipped);
         (frames == 0 && skipped > 0)
-            .then(|| Error::format(format!("no JPEG in the {skipped} bytes of the stream: expected `ffmpeg -f mjpeg`")))
+            .then(|| Error::format(format!("no JPEG in the {skipped} bytes of the stream: expected a JPEG, PNG, BMP or WebP picture, or `ffmpeg -f mjpeg`")))
     }
 }
 

@@ -90,7 +90,8 @@ fn an_empty_stream_has_no_frames_and_no_error() {
 
 #[test]
 fn another_format_is_named() {
-    let error = "no JPEG in the 300000 bytes of the stream: expected `ffmpeg -f mjpeg`";
+    let error =
+        "no JPEG in the 300000 bytes of the stream: expected a JPEG, PNG, BMP or WebP picture, or `ffmpeg -f mjpeg`";
     assert_eq!(frames(&[7; 300_000][..]), [Err(error.into())]);
 }
 

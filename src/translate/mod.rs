@@ -292,7 +292,8 @@ fn gather(text: String, parts: &[Part], found: &[Found]) -> Translation {
     let worst = |a: Finish, b: Finish| if a == Finish::End || b == Finish::Repeats { b } else { a };
     Translation {
         text,
-        score: found.iter().map(|one| one.score).sum::<f32>() / found.len().max(1) as f32,
+        // Not `sum`, which is -0 of nothing.
+        score: found.iter().fold(0.0, |sum, one| sum + one.score) / found.len().max(1) as f32,
         finish: found.iter().map(|one| one.finish).fold(Finish::End, worst),
         sentences: parts.len(),
         source_tokens: parts.iter().map(|part| part.tokens.len()).sum(),

@@ -1,11 +1,7 @@
 //! Detectors: milliseconds of a frame.
 
 use super::{median, milliseconds, operations};
-use crate::{
-    args::{BenchArgs, all_threads},
-    failure::Outcome,
-    memory,
-};
+use crate::{args::BenchArgs, failure::Outcome, memory};
 use pupil::{Detector, Picture, kernels::Kernels};
 use serde_json::json;
 use std::{
@@ -20,13 +16,12 @@ const SIZE: [usize; 2] = [1280, 720];
 /// Measures the detector that `args` name, on each number of threads.
 pub fn run(args: &BenchArgs) -> Outcome {
     let path = args.model.as_deref().unwrap_or(Path::new(""));
-    let threads = if args.threads.is_empty() { vec![all_threads()] } else { args.threads.clone() };
     let picture = made_up()?;
     let mut out = io::stdout().lock();
     if !args.json {
         writeln!(out, "threads  open ms  place ms    net ms  decode ms  frame ms  peak MiB  ISA")?;
     }
-    for threads in threads {
+    for threads in args.threads() {
         memory::reset_peak();
         let start = Instant::now();
         let mut detector = Detector::open_with_threads(path, threads)?;

@@ -2,7 +2,7 @@
 
 use super::{median, milliseconds};
 use crate::{
-    args::{BenchArgs, all_threads},
+    args::BenchArgs,
     failure::{Failure, Outcome},
     memory,
 };
@@ -34,19 +34,23 @@ pub fn run(made: Option<(Bytes, String)>, args: &BenchArgs) -> Outcome {
     };
     let net = EncDec::load(&file)?;
     let opened = milliseconds(start);
-    let threads = if args.threads.is_empty() { vec![all_threads()] } else { args.threads.clone() };
+    if let Some(words) = args.shortlist.filter(|words| *words > net.config.vocab) {
+        let vocab = net.config.vocab;
+        return Err(Failure::Message(format!("--shortlist is {words}, expected at most the model's {vocab} words")));
+    }
     let mut out = io::stdout().lock();
     if !args.json {
         writeln!(out, "threads  batch  beam  encode tok/s  decode tok/s  sentences/s  load ms  peak MiB  ISA")?;
     }
-    let BenchArgs { batch, beam, .. } = *args;
-    for threads in threads {
+    let (batch, beam, [prompt, decode]) = (args.batch.unwrap_or(1), args.beam.unwrap_or(1), args.lengths());
+    for threads in args.threads() {
         let start = Instant::now();
         let mut session = net.session(CacheType::F32, threads)?;
         let load = opened + milliseconds(start);
         let [encode, search] = measure(&net, &mut session, args)?;
-        let encode_tps = (batch * args.prompt) as f64 / encode;
-        let decode_tps = (batch * args.decode) as f64 / (search - encode).max(f64::MIN_POSITIVE);
+        let encode_tps = (batch * prompt) as f64 / encode;
+        // What takes no longer than encoding alone was not measured.
+        let decode_tps = (search > encode).then(|| (batch * decode) as f64 / (search - encode));
         let sentences = batch as f64 / search;
         let (peak, isa) = (memory::peak_mib(), Kernels::get()?.isa);
         if args.json {
@@ -57,9 +61,10 @@ pub fn run(made: Option<(Bytes, String)>, args: &BenchArgs) -> Outcome {
             writeln!(out, "{line}")?;
         } else {
             let peak = peak.map_or("?".into(), |mib| format!("{mib:.0}"));
+            let decode_tps = decode_tps.map_or("-".into(), |tps| format!("{tps:.1}"));
             writeln!(
                 out,
-                "{threads:>7} {batch:>6} {beam:>5} {encode_tps:>13.1} {decode_tps:>13.1} {sentences:>12.2} {load:>8.1} \
+                "{threads:>7} {batch:>6} {beam:>5} {encode_tps:>13.1} {decode_tps:>13} {sentences:>12.2} {load:>8.1} \
                  {peak:>9}  {isa}"
             )?;
         }
@@ -73,15 +78,12 @@ fn measure(net: &EncDec, session: &mut Session, args: &BenchArgs) -> Outcome<[f6
     // The same tokens each time, all over the vocabulary (Knuth's multiplicative hash).
     let vocab = net.config.vocab;
     let token = |i: usize| ((i as u64 * 2_654_435_761) % vocab as u64) as u32;
-    let tokens: Vec<u32> = (1..=args.batch * args.prompt).map(token).collect();
-    let sentences: Vec<&[u32]> = tokens.chunks(args.prompt).collect();
-    let chosen = args.shortlist.map(|n| {
-        let mut chosen: Vec<u32> = (0..n.min(vocab)).map(|i| (i * vocab / n.min(vocab)) as u32).collect();
-        chosen.dedup();
-        net.choose(chosen)
-    });
-    let requests: Vec<Request<'_>> = sentences.iter().map(|tokens| Request { tokens, limit: args.decode }).collect();
-    let options = SearchOptions { beam: args.beam, cut_repeats: false, ..SearchOptions::default() };
+    let (batch, beam, [prompt, decode]) = (args.batch.unwrap_or(1), args.beam.unwrap_or(1), args.lengths());
+    let tokens: Vec<u32> = (1..=batch * prompt).map(token).collect();
+    let sentences: Vec<&[u32]> = tokens.chunks(prompt).collect();
+    let chosen = args.shortlist.map(|n| net.choose((0..n).map(|i| (i * vocab / n) as u32).collect()));
+    let requests: Vec<Request<'_>> = sentences.iter().map(|tokens| Request { tokens, limit: decode }).collect();
+    let options = SearchOptions { beam, cut_repeats: false, ..SearchOptions::default() };
     let mut seconds = [const { Vec::new() }; 2];
     for rep in 0..=args.reps {
         let start = Instant::now();

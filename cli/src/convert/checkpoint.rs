@@ -1,13 +1,20 @@
 //! A language model's file out of a Hugging Face checkpoint.
 
 use crate::{
-    args::ConvertArgs,
+    args::{ConvertArgs, unused},
     failure::{Failure, Outcome},
 };
-use pupil::convert::{Converted, convert};
+use pupil::{
+    convert::{Converted, convert},
+    output,
+};
 use std::{collections::BTreeMap, fs};
 
 pub fn run(args: &ConvertArgs) -> Outcome {
+    unused(args.of_detectors(), "the model is a language model")?;
+    // A file that an earlier run made there may be replaced.
+    let files = fs::read_dir(&args.model).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    output::check(&args.output, files.filter(|path| path.extension().is_none_or(|ending| ending != "gguf")))?;
     let mix = args.dtype.as_deref().unwrap_or("q8_0").parse();
     let mix = mix.map_err(|e| Failure::Message(format!("--type of a language model: {e}")))?;
     let converted = convert(&args.model, mix)?;

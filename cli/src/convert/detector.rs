@@ -2,22 +2,23 @@
 
 use crate::{
     args::{ConvertArgs, all_threads},
-    detect::list,
     failure::{Failure, Outcome},
-    progress,
+    input, inspect, progress,
 };
 use pupil::{
     Picture,
     calibrate::{Options, Report, Samples, calibrate},
     detect::COCO,
-    image::Geometry,
+    image::{Geometry, list},
     nets::convnet::{program::Op, weights::Draft},
     onnx::{ConvertOptions, Converted, Engine, convert, cost, read_file},
+    output,
 };
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Converts the file that `args` name, and says what was done.
 pub fn run(args: &ConvertArgs) -> Outcome {
+    output::check(&args.output, args.classes.iter().map(Path::new).chain([args.model.as_path()]))?;
     let options = ConvertOptions { classes: classes(args)?, ..args.options()? };
     let mut converted = convert(&read_file(&args.model)?, &args.model.display().to_string(), &options)?;
     let calibrated = args.calibrate.as_deref().map(|folder| quantize(&mut converted, folder, args)).transpose()?;
@@ -55,7 +56,7 @@ fn pictures(folder: &Path, count: usize, geometry: &Geometry) -> Outcome<Vec<Vec
     if !folder.is_dir() {
         return Err(Failure::Message(format!("{}: no folder, expected one of pictures", folder.display())));
     }
-    let files = list(&[folder.to_owned()])?;
+    let files = list(folder, 0)?;
     let count = count.min(files.len());
     let mut placed = Vec::with_capacity(count);
     for file in (0..count).map(|i| &files[i * files.len() / count]) {
@@ -89,23 +90,26 @@ fn classes(args: &ConvertArgs) -> Outcome<Option<Vec<String>>> {
     let names = |names: &mut dyn Iterator<Item = &str>| -> Vec<String> {
         names.map(str::trim).filter(|name| !name.is_empty()).map(String::from).collect()
     };
+    // What looks like a file must be there.
+    let file =
+        !text.contains(',') && (text.contains(['/', '\\']) || text.ends_with(".txt") || text.ends_with(".names"));
     Ok(Some(if text == "coco" {
         COCO.map(String::from).to_vec()
-    } else if std::path::Path::new(text).is_file() {
+    } else if file || Path::new(text).is_file() {
         let lines = fs::read_to_string(text).map_err(|e| Failure::Message(format!("{text}: {e}")))?;
-        names(&mut lines.lines())
+        names(&mut input::without_mark(&lines).lines())
     } else {
         names(&mut text.split(','))
     }))
 }
 
 fn report(args: &ConvertArgs, converted: &Converted) -> Outcome {
-    let Converted { input, outputs, cut, head, spec, engine } = converted;
-    let (order, fit) = (if spec.geometry.bgr { "bgr" } else { "rgb" }, &spec.geometry.fit);
-    println!("input       {}x{} {order}, {fit:?}", input.height, input.width);
+    let Converted { outputs, cut, head, spec, engine, .. } = converted;
+    println!("input       {}", inspect::input(&spec.geometry));
     let outputs: Vec<_> = outputs.iter().map(|output| format!("{} {}", output.name, output.shape)).collect();
     println!("outputs     {}{}", outputs.join(", "), if *cut { "; the graph's own NMS is left out" } else { "" });
-    println!("head        {head}, {} classes", spec.classes.len());
+    let ending = if spec.classes.len() == 1 { "" } else { "es" };
+    println!("head        {head}, {} class{ending}", spec.classes.len());
     match engine {
         Engine::Net(draft) => {
             let (parameters, products) = cost(&draft.program);

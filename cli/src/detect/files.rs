@@ -1,39 +1,24 @@
 //! Which pictures to look at, and where their copies go.
 
 use crate::failure::{Failure, Outcome};
+use pupil::{
+    image::{self, EXTENSIONS, is_picture},
+    output,
+};
 use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
 
-/// What the names of pictures end with.
-const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "bmp", "webp"];
-
-/// Whether a path ends as a picture's does.
-pub fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
-}
-
 /// The files that `inputs` name: files as they are, and the pictures in folders, sorted.
 pub fn list(inputs: &[PathBuf]) -> Outcome<Vec<PathBuf>> {
     let mut files = Vec::new();
     for input in inputs {
-        if !input.is_dir() {
-            files.push(input.clone());
-            continue;
+        match input.is_dir() {
+            true => files.extend(image::list(input, 0)?),
+            false => files.push(input.clone()),
         }
-        let unreadable = |error: std::io::Error| Failure::Message(format!("{}: {error}", input.display()));
-        let entries = fs::read_dir(input).map_err(unreadable)?.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-        let mut pictures: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-        pictures.retain(|path| is_picture(path) && path.is_file());
-        if pictures.is_empty() {
-            let (input, endings) = (input.display(), EXTENSIONS.join(", ."));
-            return Err(Failure::Message(format!("{input}: no pictures, expected files that end with .{endings}")));
-        }
-        pictures.sort();
-        files.extend(pictures);
     }
     Ok(files)
 }
@@ -58,6 +43,11 @@ impl Output {
                 }
             };
         }
+        if path.extension().is_some() && !path.is_dir() {
+            let (path, endings) = (path.display(), EXTENSIONS.join(", ."));
+            let message = format!("{path}: no picture ends so, expected .{endings}, or a folder with no ending");
+            return Err(Failure::Message(message));
+        }
         let mut names = HashSet::new();
         if let Some(twice) = files.iter().find(|file| !names.insert(file.file_name())) {
             let (path, twice) = (path.display(), twice.display());
@@ -67,8 +57,8 @@ impl Output {
         Ok(Self::Folder(path.to_owned()))
     }
 
-    /// Where the copy of the picture called `name` goes. Never onto the picture itself.
-    pub fn place(&self, name: &Path) -> Outcome<Option<PathBuf>> {
+    /// Where the copy of the picture called `name` goes. Never onto the picture itself, nor onto the model.
+    pub fn place(&self, name: &Path, model: Option<&Path>) -> Outcome<Option<PathBuf>> {
         let place = match self {
             Self::Nowhere => return Ok(None),
             Self::File(path) => path.clone(),
@@ -77,11 +67,7 @@ impl Output {
                 if is_picture(&place) { place } else { place.with_extension("png") }
             }
         };
-        let same = |a: &Path, b: &Path| Some(fs::canonicalize(a).ok()? == fs::canonicalize(b).ok()?);
-        if same(&place, name) == Some(true) {
-            let place = place.display();
-            return Err(Failure::Message(format!("{place}: the copy would replace the picture itself")));
-        }
+        output::check(&place, model.into_iter().chain([name]))?;
         Ok(Some(place))
     }
 }

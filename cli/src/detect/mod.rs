@@ -8,8 +8,6 @@
 //! | `show.rs` | what is printed and drawn |
 
 mod files;
-#[cfg(feature = "onnx")]
-pub use files::list;
 mod queue;
 mod show;
 mod stills;
@@ -18,6 +16,7 @@ mod stream;
 use crate::{
     args::{DetectArgs, all_threads},
     bundled,
+    counted::counted,
     failure::Outcome,
     interrupt,
 };
@@ -31,7 +30,7 @@ pub fn run(args: &DetectArgs) -> Outcome {
     detector.configure(&options(args, &detector)?)?;
     if args.verbose {
         let threads = detector.threads();
-        eprintln!("opened in {:.1} ms, {threads} threads", 1000.0 * start.elapsed().as_secs_f64());
+        eprintln!("opened in {:.1} ms, {}", 1000.0 * start.elapsed().as_secs_f64(), counted(threads, "thread"));
     }
     let stdin = args.inputs.iter().any(|input| input.as_os_str() == "-");
     interrupt::install()?;

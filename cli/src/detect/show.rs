@@ -1,6 +1,6 @@
 //! What was found, printed and drawn.
 
-use crate::failure::Outcome;
+use crate::{failure::Outcome, terminal};
 use pupil::{Detection, Detector, Picture, detect::Times, image};
 use serde_json::{Map, Value, json};
 use std::{
@@ -63,10 +63,10 @@ impl Found<'_> {
     }
 }
 
-/// Prints to stdout at once.
+/// Prints to stdout at once. Names of classes are the model's.
 pub fn print(text: &str) -> Outcome {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(terminal::shown(text).as_bytes())?;
     Ok(out.flush()?)
 }
 

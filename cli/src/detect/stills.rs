@@ -59,7 +59,7 @@ pub fn one(
     picture: &Picture,
     header: bool,
 ) -> Outcome {
-    let place = output.place(file)?;
+    let place = output.place(file, args.model.as_deref())?;
     let objects = detector.detect(picture)?;
     let found = Found { detector, picture, objects: &objects };
     let name = file.display();

@@ -1,19 +1,20 @@
 //! Frames of a video on stdin, or a single picture.
 
 use super::{
-    files::{Output, is_picture},
+    files::Output,
     queue::{Next, Queue},
     show::{self, Found},
     stills,
 };
 use crate::{
     args::DetectArgs,
+    counted::counted,
     failure::{Failure, Outcome},
     interrupt,
 };
 use pupil::{
     Detector, Picture, Result,
-    image::{Frame, Frames},
+    image::{Frame, Frames, is_picture},
 };
 use serde_json::json;
 use std::{
@@ -154,7 +155,7 @@ fn watch(args: &DetectArgs, detector: &mut Detector, queue: &Queue<Arrival>, sta
     let (seconds, dropped) = (start.elapsed().as_secs_f64(), queue.dropped());
     let fps = seen as f64 / seconds.max(1e-9);
     let broken_too = if broken > 0 { format!(", {broken} broken") } else { String::new() };
-    eprintln!("{seen} frames, {dropped} dropped{broken_too}, {fps:.1} fps");
+    eprintln!("{}, {dropped} dropped{broken_too}, {fps:.1} fps", counted(seen as usize, "frame"));
     match outcome {
         Ok(()) if broken > 0 => Err(Failure::Partly),
         outcome => outcome,

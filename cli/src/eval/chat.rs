@@ -22,7 +22,7 @@ pub fn run(args: &EvalChatArgs) -> Outcome {
     interrupt::install()?;
     let scores = measure(&args.model, &dialogues, &args.how)?;
     let mut out = io::stdout().lock();
-    match args.how.json {
+    match args.json {
         true => writeln!(out, "{}", scores.to_json())?,
         false => writeln!(out, "{scores}")?,
     }

@@ -49,7 +49,7 @@ pub fn run(args: &EvalCompareArgs) -> Outcome {
         false => (&CHAT[..], dialogues(args)?),
     };
     let mut out = io::stdout().lock();
-    if !args.how.json {
+    if !args.json {
         return table(&mut out, columns, &rows);
     }
     for (model, mut scores) in rows {

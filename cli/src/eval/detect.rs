@@ -8,7 +8,7 @@ use crate::{
 };
 use pupil::{DetectOptions, Detection, Detector, Picture};
 use pupil_distill::{
-    data::detect::{Dataset, Item, Options, Truth},
+    data::detect::{Dataset, Item, Options, Truth, classes},
     eval::detect::{Evaluation, Found},
 };
 use serde_json::json;
@@ -110,23 +110,16 @@ struct Classes {
 
 impl Classes {
     fn matched(args: &EvalDetectArgs, detector: &Detector, dataset: &Dataset) -> Outcome<Self> {
-        let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
-        for name in args.classes.iter().chain(args.map_classes.iter().map(|(data, _)| data)) {
-            if !dataset.classes.iter().any(|class| same(class, name)) {
-                let (data, classes) = (args.data.display(), dataset.classes.join(", "));
-                return Err(Failure::Message(format!("{data}: no class '{name}', expected one of {classes}")));
-            }
-        }
+        let at_data = |error: pupil_distill::Error| Failure::Message(format!("{}: {error}", args.data.display()));
+        let typed = args.classes.iter().chain(args.map_classes.iter().map(|(data, _)| data));
+        classes::check(&dataset.classes, typed).map_err(at_data)?;
+        let asked = |name: &str| args.classes.is_empty() || args.classes.iter().any(|class| classes::same(class, name));
+        let mut matched = classes::matched(&dataset.classes, &args.map_classes, detector)?;
+        matched.iter_mut().zip(&dataset.classes).filter(|(_, name)| !asked(name)).for_each(|(model, _)| *model = None);
+        classes::distinct(&dataset.classes, &matched).map_err(at_data)?;
         let mut classes = Self { names: vec![], of_model: vec![], of_data: vec![], left_out: vec![] };
-        for (number, name) in dataset.classes.iter().enumerate() {
-            let asked = args.classes.is_empty() || args.classes.iter().any(|class| same(class, name));
-            let mapped = args.map_classes.iter().find(|(data, _)| same(data, name));
-            let model = match mapped {
-                // A name that someone typed must be right.
-                Some((_, model)) => Some(detector.class(model)?),
-                None => detector.class(name).ok(),
-            };
-            match model.filter(|_| asked) {
+        for (number, (name, model)) in dataset.classes.iter().zip(matched).enumerate() {
+            match model {
                 Some(model) => {
                     classes.names.push(name.clone());
                     classes.of_model.push(model);

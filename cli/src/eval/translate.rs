@@ -38,7 +38,7 @@ pub fn run(args: &EvalTranslateArgs) -> Outcome {
             }
             _ => return Err(Failure::Message("which sentences? --data, or --source and --reference".into())),
         };
-        let mut translator = bundled::translator(args.model.as_deref(), args.options())?;
+        let mut translator = bundled::translator(args.translator.model.as_deref(), args.translator.options())?;
         interrupt::install()?;
         let (scores, speed) = measure(&mut translator, &sentences, args.tokenize)?;
         (scores, Some(speed))

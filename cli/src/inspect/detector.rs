@@ -56,6 +56,18 @@ fn kind(op: &Op) -> String {
     json["op"].as_str().unwrap_or("?").into()
 }
 
+/// What the network is shown.
+pub fn input(geometry: &Geometry) -> String {
+    let Geometry { width, height, fit, bgr, .. } = geometry;
+    let fit = match fit {
+        Fit::Stretch => "stretched",
+        Fit::Letterbox { centre: true } => "letterboxed in the middle",
+        Fit::Letterbox { centre: false } => "letterboxed at the top left",
+    };
+    let colours = if *bgr { "BGR" } else { "RGB" };
+    format!("{width} x {height}, {colours}, pictures are {fit}")
+}
+
 fn head(head: &Head) -> &'static str {
     match head {
         Head::Grid(_) => "one box for each cell of a grid",
@@ -73,14 +85,7 @@ impl fmt::Display for Summary {
             Ok(parts) => parts,
             Err(error) => return writeln!(f, "detector    {error}"),
         };
-        let Geometry { width, height, fit, bgr, .. } = spec.geometry;
-        let fit = match fit {
-            Fit::Stretch => "stretched",
-            Fit::Letterbox { centre: true } => "letterboxed in the middle",
-            Fit::Letterbox { centre: false } => "letterboxed at the top left",
-        };
-        let colours = if bgr { "BGR" } else { "RGB" };
-        writeln!(f, "input       {width} x {height}, {colours}, pictures are {fit}")?;
+        writeln!(f, "input       {}", input(&spec.geometry))?;
         writeln!(f, "head        {}", head(&spec.head))?;
         let more = if spec.classes.len() > SHOWN { ", …" } else { "" };
         let names = spec.classes[..spec.classes.len().min(SHOWN)].join(", ");

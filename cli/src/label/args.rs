@@ -1,7 +1,8 @@
 //! The command line of `pupil label`.
 
-use crate::args::{SamplerArgs, number, threads, tokens};
+use crate::args::{SamplerArgs, fitting, fraction, number, seed, threads, tokens};
 use clap::{Args, Subcommand};
+use pupil_distill::labels::record::Layout;
 use std::path::PathBuf;
 
 /// `pupil label`
@@ -43,7 +44,7 @@ pub struct PromptsArgs {
     #[command(flatten)]
     pub lengths: Lengths,
     /// Prompts in the output, at most
-    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1 << 40))]
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1..=1 << 40))]
     pub limit: Option<usize>,
 }
 
@@ -51,10 +52,10 @@ pub struct PromptsArgs {
 #[derive(Args)]
 pub struct Lengths {
     /// Characters, at least
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = |s: &str| number(s, 0..=1 << 20))]
     pub min_chars: usize,
     /// Characters, at most
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = |s: &str| number(s, 0..=1 << 20))]
     pub max_chars: usize,
 }
 
@@ -76,17 +77,17 @@ pub struct AnswersArgs {
     /// What to tell a chat model first
     #[arg(short, long, value_name = "TEXT")]
     pub system: Option<String>,
-    /// Tokens of an answer, at most
-    #[arg(short = 'n', long, value_name = "N", default_value = "256", value_parser = tokens)]
-    pub max_tokens: usize,
+    /// Tokens of a chat model's answer, at most [default: 256]
+    #[arg(short = 'n', long, value_name = "N", value_parser = tokens)]
+    pub max_tokens: Option<usize>,
     /// Tokens of a prompt and its answer, at most [default: what the model was trained for, but at most 4096]
     #[arg(short, long, value_name = "N", value_parser = tokens)]
     pub context: Option<usize>,
     #[command(flatten)]
     pub sampler: SamplerArgs,
-    /// Of a translator: hypotheses that are followed at once
-    #[arg(long, value_name = "N", default_value = "4", value_parser = |s: &str| number(s, 1, 64))]
-    pub beam: usize,
+    /// Of a translator: hypotheses that are followed at once [default: 4]
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1..=64))]
+    pub beam: Option<usize>,
     /// Of a translator: the language to translate from
     #[arg(long, value_name = "LANGUAGE")]
     pub from: Option<String>,
@@ -110,10 +111,10 @@ pub struct DatasetArgs {
     #[command(flatten)]
     pub lengths: Lengths,
     /// The most that sequences of four words may repeat in an answer, from 0 to 1
-    #[arg(long, value_name = "PART", default_value_t = 0.3)]
+    #[arg(long, value_name = "PART", default_value_t = 0.3, value_parser = fraction::<f64>)]
     pub max_repetition: f64,
     /// The least mean log-probability of an answer's tokens, as the teacher sees them [default: any]
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCORE", value_parser = |s: &str| fitting(s, "a number", |x: &f64| x.is_finite()))]
     pub min_score: Option<f64>,
     /// Take answers that were broken off, too
     #[arg(long)]
@@ -139,22 +140,24 @@ pub struct SoftArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// Of the probabilities: that of the student's loss
-    #[arg(long, value_name = "T", default_value_t = 2.0)]
+    #[arg(long, value_name = "T", default_value_t = 2.0,
+        value_parser = |s: &str| fitting(s, "a number from 0.01 to 100", |t: &f64| (0.01..=100.0).contains(t)))]
     pub temperature: f64,
-    /// The likeliest tokens that are kept
-    #[arg(short, value_name = "N", default_value_t = 8)]
+    /// How many of the likeliest tokens are kept of each position
+    #[arg(short, value_name = "N", default_value_t = 8, value_parser = |s: &str| number(s, 1..=Layout::MAX))]
     pub k: usize,
-    /// Tokens that are drawn from the others
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    /// How many of the other tokens are drawn
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = |s: &str| number(s, 1..=Layout::MAX))]
     pub samples: usize,
     /// Decides what is drawn
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = seed)]
     pub seed: u64,
     /// The longest example, in tokens, as in the recipe
     #[arg(long, value_name = "N", default_value = "128", value_parser = tokens)]
     pub max_tokens: usize,
     /// How many times longer than its source a translation may be, as in the recipe
-    #[arg(long, value_name = "X", default_value_t = 3.0)]
+    #[arg(long, value_name = "X", default_value_t = 3.0,
+        value_parser = |s: &str| fitting(s, "a number from 1 up", |x: &f64| *x >= 1.0))]
     pub max_ratio: f64,
     /// Write one part of the store, e.g. 1/4
     #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = shard)]

@@ -2,7 +2,8 @@
 
 use super::args::{AnswersArgs, DatasetArgs, Lengths, PromptsArgs};
 use crate::{
-    args::all_threads,
+    args::{all_threads, unused},
+    counted::counted,
     failure::{Failure, Outcome},
     interrupt, progress,
 };
@@ -21,7 +22,7 @@ pub fn prompts(args: &PromptsArgs) -> Outcome {
     let lengths = range(&args.lengths)?;
     let limit = args.limit.unwrap_or(usize::MAX);
     interrupt::install()?;
-    run("prompts", || hard::prompts(&args.files, &args.output, &lengths, limit, &mut go_on))
+    run("prompt", || hard::prompts(&args.files, &args.output, &lengths, limit, &mut go_on))
 }
 
 /// Has the teacher answer.
@@ -29,18 +30,26 @@ pub fn answers(args: &AnswersArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(all_threads);
     let file = Gguf::open(&args.model)?;
     if file.keys().opt_str("general.architecture")? == Some("t5") {
-        let (from, to, beam) = (args.from.clone(), args.to.clone(), args.beam);
+        let more = [
+            ("--system", args.system.is_some()),
+            ("--max-tokens", args.max_tokens.is_some()),
+            ("--context", args.context.is_some()),
+        ];
+        unused(args.sampler.given().into_iter().chain(more), "the model is a translator")?;
+        let (from, to, beam) = (args.from.clone(), args.to.clone(), args.beam.unwrap_or(4));
         let options = TranslateOptions { from, to, beam, threads, ..TranslateOptions::default() };
         return talk(args, &mut Translator::open(&args.model, options)?);
     }
-    args.sampler.check()?;
+    let of_translators =
+        [("--beam", args.beam.is_some()), ("--from", args.from.is_some()), ("--to", args.to.is_some())];
+    unused(of_translators, "the model is a chat model")?;
     let model = Model::open(&args.model)?;
     let options = ChatOptions {
         system: args.system.clone(),
         context: args.context,
         threads,
-        max_tokens: Some(args.max_tokens),
-        sampler: Some(args.sampler.options(&model, || 0)?),
+        max_tokens: Some(args.max_tokens.unwrap_or(256)),
+        sampler: Some(args.sampler.options(&model, || 0)),
         ..ChatOptions::default()
     };
     talk(args, &mut Writer::new(&model, options, interrupt::requested)?)
@@ -54,7 +63,7 @@ fn talk(args: &AnswersArgs, teacher: &mut dyn Talker) -> Outcome {
         bar.set_position(done as u64);
         go_on()
     };
-    run("answers", || {
+    run("answer", || {
         let counts = hard::answers(&args.prompts, &args.output, teacher, &mut each);
         bar.finish_and_clear();
         counts
@@ -63,9 +72,6 @@ fn talk(args: &AnswersArgs, teacher: &mut dyn Talker) -> Outcome {
 
 /// Forms a data set.
 pub fn dataset(args: &DatasetArgs) -> Outcome {
-    if !(0.0..=1.0).contains(&args.max_repetition) {
-        return Err(Failure::Message(format!("--max-repetition is {}, expected 0 to 1", args.max_repetition)));
-    }
     let filter = Filter {
         lengths: range(&args.lengths)?,
         max_repetition: args.max_repetition,
@@ -73,7 +79,7 @@ pub fn dataset(args: &DatasetArgs) -> Outcome {
         unfinished: args.unfinished,
         translation: args.translation,
     };
-    run("examples", || hard::dataset(&args.answers, &args.output, &filter))
+    run("example", || hard::dataset(&args.answers, &args.output, &filter))
 }
 
 fn range(lengths: &Lengths) -> Outcome<RangeInclusive<usize>> {
@@ -94,7 +100,7 @@ fn go_on() -> ControlFlow<()> {
 fn run(what: &str, stage: impl FnOnce() -> Result<Counts>) -> Outcome {
     let (counts, stopped) = interrupt::during(|| (stage(), interrupt::requested()));
     let Counts { before, added, repeated, left_out } = counts?;
-    let mut line = format!("{} {what}, {added} of them new", before + added);
+    let mut line = format!("{}, {added} of them new", counted(before + added, what));
     for (count, how) in [(repeated, "repeated"), (left_out, "left out")] {
         if count > 0 {
             line += &format!("; {count} {how}");

@@ -27,10 +27,10 @@ impl Bad {
         self.first.truncate(Self::KEPT);
     }
 
-    /// For people: `2 lines left out: a.tsv line 3: …`, and so on for the first few.
+    /// For people: `lines left out: 2 (a.tsv line 3: …)`, and so on for the first few.
     pub fn summary(&self, what: &str) -> String {
         let reasons = self.first.join("; ");
-        let colon = if reasons.is_empty() { "" } else { ": " };
-        format!("{} {what} left out{colon}{reasons}", self.count)
+        let reasons = if reasons.is_empty() { reasons } else { format!(" ({reasons})") };
+        format!("{what} left out: {}{reasons}", self.count)
     }
 }

@@ -1,11 +1,8 @@
 //! Parallel text: sentences and their translations, a pair a line.
 
+use super::text::lines::Lines;
 use crate::error::{Error, Result};
-use std::{
-    fs::File,
-    io::{BufRead, BufReader},
-    path::Path,
-};
+use std::path::Path;
 
 /// A sentence and its translation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +12,6 @@ pub struct Pair {
     /// What people made of it.
     pub target: String,
 }
-
-/// Lines longer than this are refused, so that a file without line ends does not fill memory.
-const MAX_LINE: u64 = 1 << 20;
 
 /// Up to `limit` pairs of a file with a sentence, a tab, and its translation on each line; further columns do not count.
 ///
@@ -64,20 +58,12 @@ pub fn read_lines(path: &Path, limit: usize) -> Result<Vec<String>> {
 }
 
 fn each_line(path: &Path, limit: usize, mut each: impl FnMut(usize, &str) -> Result<()>) -> Result<()> {
-    let mut file = BufReader::new(File::open(path).map_err(|e| Error::io(path, &e))?);
-    let mut line = Vec::new();
-    for number in 1..=limit {
-        line.clear();
-        let read = std::io::Read::take(&mut file, MAX_LINE).read_until(b'\n', &mut line);
-        if read.map_err(|e| Error::io(path, &e))? == 0 {
-            break;
-        }
-        let refuse = |what: &str| Error::format(format!("{}: line {number} {what}", path.display()));
-        if line.len() as u64 == MAX_LINE {
-            return Err(refuse("is longer than 1 MiB, expected a sentence"));
-        }
-        let text = std::str::from_utf8(&line).map_err(|_| refuse("is no UTF-8, expected text"))?;
-        each(number, text.trim_end_matches(['\n', '\r']))?;
+    let mut lines = Lines::open(path)?;
+    for _ in 0..limit {
+        let Some((number, line)) = lines.next()? else { break };
+        let refuse =
+            |what: String| Error::format(format!("{}: line {number} is {what}, expected text", path.display()));
+        each(number, line.map_err(refuse)?)?;
     }
     Ok(())
 }
@@ -94,7 +80,7 @@ mod tests {
 
     #[test]
     fn columns_lines_and_what_is_wrong_with_them() {
-        let path = file("good", "Hi.\tHallo!\tCC-BY\r\nYes.\tJa.\n\tleer".as_bytes());
+        let path = file("good", "\u{feff}Hi.\tHallo!\tCC-BY\r\nYes.\tJa.\n\tleer".as_bytes());
         let pairs = read_tsv(&path, 9).unwrap();
         let pair = |source: &str, target: &str| Pair { source: source.into(), target: target.into() };
         assert_eq!(pairs, [pair("Hi.", "Hallo!"), pair("Yes.", "Ja."), pair("", "leer")]);
@@ -105,9 +91,9 @@ mod tests {
         assert_eq!(read_files(&path, &other, 2).unwrap()[1].target, "b");
         assert!(read_tsv(&other, 9).unwrap_err().to_string().contains("line 1 has no tab"));
         let bad = file("bad", b"a\tb\n\xff\tb\n");
-        assert!(read_tsv(&bad, 9).unwrap_err().to_string().contains("line 2 is no UTF-8"));
-        let long = file("long", &vec![b'a'; MAX_LINE as usize + 5]);
-        assert!(read_lines(&long, 9).unwrap_err().to_string().contains("longer than 1 MiB"));
+        assert!(read_tsv(&bad, 9).unwrap_err().to_string().contains("line 2 is not UTF-8, expected text"));
+        let long = file("long", &vec![b'a'; (1 << 20) + 5]);
+        assert!(read_lines(&long, 9).unwrap_err().to_string().contains("longer than 1048576 bytes"));
         for path in [path, other, bad, long] {
             std::fs::remove_file(path).unwrap();
         }

@@ -6,7 +6,7 @@
 
 use super::assign::{Target, assign};
 use super::{Config, Outputs, Soft, SoftBoxes};
-use crate::data::detect::Truth;
+use crate::data::detect::{Truth, classes};
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 use pupil::detect::Cells;
@@ -83,22 +83,13 @@ impl Teacher {
                 Err(_) => pupil::Detector::open_with_threads(path, threads)?,
             };
         }
-        let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
-        for ours in map.keys() {
-            if !names.iter().any(|name| same(name, ours)) {
-                let expected = names.join(", ");
-                return Err(Error::input(format!("teacher.classes: `{ours}` is no class, expected one of {expected}")));
-            }
-        }
-        let mut classes = Vec::new();
-        for name in names {
-            classes.push(match map.iter().find(|(ours, _)| same(ours, name)) {
-                // A name that someone typed must be right.
-                Some((_, theirs)) => {
-                    Some(detector.class(theirs).map_err(|error| Error::from(error).at("teacher.classes"))?)
-                }
-                None => detector.class(name).ok(),
-            });
+        let map: Vec<(String, String)> = map.clone().into_iter().collect();
+        let matched = classes::check(names, map.iter().map(|(ours, _)| ours))
+            .and_then(|()| classes::matched(names, &map, &detector))
+            .map_err(|error| error.at("teacher.classes"));
+        let (classes, route) = (matched?, route(&detector, config));
+        if route == Route::Objects {
+            classes::distinct(names, &classes).map_err(|error| error.at("teacher.classes"))?;
         }
         if classes.iter().all(Option::is_none) {
             let (path, names) = (path.display(), names.join(", "));
@@ -106,7 +97,6 @@ impl Teacher {
         }
         let wanted: Vec<usize> = classes.iter().flatten().copied().collect();
         detector.configure(&DetectOptions { confidence: Some(floor), iou: None, max: Some(MAX), classes: wanted })?;
-        let route = route(&detector, config);
         if features && route == Route::Objects {
             let path = path.display();
             return Err(Error::input(format!(
@@ -349,8 +339,7 @@ mod tests {
         };
         assert!(refused(&["horse"], &[]).contains("knows none of the classes horse"));
         assert!(
-            refused(&["cat"], &[("kitten", "cat")])
-                .contains("teacher.classes: `kitten` is no class, expected one of cat")
+            refused(&["cat"], &[("kitten", "cat")]).contains("teacher.classes: no class 'kitten', expected one of cat")
         );
         assert!(refused(&["kitten"], &[("kitten", "kat")]).starts_with("teacher.classes: "));
         std::fs::remove_file(&path).unwrap();

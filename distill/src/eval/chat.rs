@@ -183,8 +183,8 @@ impl fmt::Display for Scores {
         writeln!(f, "distinct-1, -2 {:.4}, {:.4}", self.distinct[0], self.distinct[1])?;
         writeln!(f, "repetition     {:.4}", self.repetition)?;
         let Self { dialogues, turns, left_out, .. } = self;
-        write!(f, "{turns} turns of {dialogues} dialogues")?;
-        if *left_out > 0 { write!(f, "; {left_out} more are too long for the context") } else { Ok(()) }
+        write!(f, "answers        {turns}, dialogues {dialogues}")?;
+        if *left_out > 0 { write!(f, "; too long for the context {left_out}") } else { Ok(()) }
     }
 }
 

@@ -101,7 +101,8 @@ impl Header {
         let not = |what: &str| Error::format(format!("{what}, expected a label store"));
         let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         if bytes.get(..8) != Some(MAGIC) {
-            return Err(not("not a label store"));
+            let found = String::from_utf8_lossy(&bytes[..bytes.len().min(8)]);
+            return Err(not(&format!("begins with {found:?}")));
         }
         let (version, len) = (number(8).ok_or_else(|| not("too short"))?, number(12).ok_or_else(|| not("too short"))?);
         if version != VERSION {

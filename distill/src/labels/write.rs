@@ -11,9 +11,10 @@ use crate::{
     batch::{Batch, IGNORE},
     error::{Error, Result},
 };
+use pupil::output::{self, Output};
 use std::{
     fs::{File, OpenOptions},
-    io::{BufWriter, Read, Seek, SeekFrom, Write},
+    io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -135,8 +136,9 @@ impl Writer {
 /// Puts the shards of a store together; the file is the same as one that was written without shards.
 ///
 /// # Errors
-/// `Input` if the shards are not all of one store; what [`Labels::open`] refuses; `Io`.
+/// `Input` if the shards are not all of one store, or `out` is one of them; what [`Labels::open`] refuses; `Io`.
 pub fn merge(shards: &[PathBuf], out: &Path) -> Result<()> {
+    output::check(out, shards)?;
     let mut parts = shards.iter().map(|path| Ok((path, Labels::open(path)?))).collect::<Result<Vec<_>>>()?;
     parts.sort_by_key(|(_, labels)| labels.header().shard);
     let Some((_, first)) = parts.first() else { return Err(Error::input("no shards, expected some")) };
@@ -150,23 +152,15 @@ pub fn merge(shards: &[PathBuf], out: &Path) -> Result<()> {
         }
     }
     if parts.len() != of {
-        return Err(Error::input(format!("{} shards, expected all {of}", parts.len())));
+        return Err(Error::input(format!("shards: {} of them, expected all {of}", parts.len())));
     }
     let header = Header { shard: [1, 1], ..first.header().clone() };
     let start = header.bytes()?;
-    let part = out.with_extension("part");
     let io = |error: std::io::Error| Error::io(out, &error);
-    let mut file = BufWriter::new(File::create(&part).map_err(io)?);
+    let mut file = Output::create(out)?;
     let tables = parts.iter().map(|(_, labels)| labels.parts().0);
     let records = parts.iter().map(|(_, labels)| labels.parts().1);
-    let all = [&start[..]].into_iter().chain(tables).chain(records);
-    let written = all.into_iter().try_for_each(|bytes| file.write_all(bytes));
-    written
-        .and_then(|()| file.into_inner().map_err(std::io::IntoInnerError::into_error))
-        .and_then(|file| file.sync_all())
-        .and_then(|()| std::fs::rename(&part, out))
-        .map_err(|error| {
-            let _ = std::fs::remove_file(&part);
-            io(error)
-        })
+    let mut all = [&start[..]].into_iter().chain(tables).chain(records);
+    all.try_for_each(|bytes| file.write_all(bytes)).map_err(io)?;
+    Ok(file.finish()?)
 }

@@ -36,7 +36,7 @@
 //!
 //! Everything else has a default, and is described at its field.
 
-use super::{Rules, above_zero, check_folder, check_there, check_train, of, read};
+use super::{Rules, above_zero, check_output, check_there, check_train, of, read};
 use crate::{
     data::detect::{Dataset, Options, augment::Augment},
     detector::{Config, Objective, Stage},
@@ -346,10 +346,10 @@ impl Rules for Recipe {
         }
         named.extend(unlabelled.iter().map(|path| ("data.unlabelled", path.as_path())));
         named.extend(self.teacher.iter().map(|teacher| ("teacher.file", teacher.file.as_path())));
-        for (key, path) in named {
+        for (key, path) in &named {
             check_there(key, path)?;
         }
-        check_folder(&self.output.file)
+        check_output(&self.output.file, named.iter().map(|(_, path)| *path))
     }
 }
 

@@ -1,13 +1,14 @@
 //! Recipes of students that read and write.
 
-use super::{Rules, above_zero, check_folder, check_there, check_train, of, read};
+use super::{Rules, above_zero, check_output, check_there, check_train, of, read};
 use crate::{
     data::text::{Kind, split::HeldOut},
     error::{Error, Result, within},
     loss::Divergence,
+    student::{decoder, encdec},
 };
 use pupil::text::SamplerOptions;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
 
 /// A student's training.
@@ -362,6 +363,13 @@ impl Rules for Recipe {
         within("data.max_ratio", data.max_ratio, 1.0, f64::INFINITY)?;
         within("data.limit", data.limit.map_or(1.0, |limit| limit as f64), 1.0, f64::INFINITY)?;
 
+        let tokens = tokenizer.size.unwrap_or(MOST_TOKENS);
+        let shape = match self.kind {
+            Kind::Chat => self.shape::<decoder::Config>(tokens)?.check(),
+            Kind::Translate => self.shape::<encdec::Config>(tokens)?.check(),
+        };
+        shape.map_err(|error| error.at("[student]"))?;
+
         let TeacherRecipe { gguf, checkpoint, labels } = &self.teacher;
         if [gguf, checkpoint, labels].into_iter().flatten().count() > 1 {
             return Err(Error::input("[teacher] names several, expected one of gguf, checkpoint, labels"));
@@ -428,14 +436,31 @@ impl Rules for Recipe {
         let often = self.data.often.iter().map(|file| ("data.often", file));
         let extra = self.data.extra.iter().map(|file| ("data.extra", file));
         let init = self.init.iter().map(|init| ("init.file", &init.file));
-        for (key, file) in named.chain(init).chain(data).chain(often).chain(extra) {
+        let inputs: Vec<(&str, &PathBuf)> = named.chain(init).chain(data).chain(often).chain(extra).collect();
+        for (key, file) in &inputs {
             check_there(key, file)?;
         }
-        check_folder(&self.output.file)
+        check_output(&self.output.file, inputs.iter().map(|(_, file)| file.as_path()))
     }
 }
 
+/// What a vocabulary is taken for that is in a file which nobody has read yet.
+const MOST_TOKENS: usize = 1 << 24;
+
 impl Recipe {
+    /// The student's dimensions with a vocabulary of `tokens`; those that follow from other parts may be left out.
+    ///
+    /// # Errors
+    /// `Format` for one that is unknown, missing or of another type.
+    pub fn shape<C: DeserializeOwned>(&self, tokens: usize) -> Result<C> {
+        let mut shape = self.student.clone();
+        let context = self.data.max_tokens.next_multiple_of(32);
+        for (key, value) in [("vocab", tokens), ("context", context)] {
+            shape.entry(key).or_insert(toml::Value::Integer(value as i64));
+        }
+        shape.try_into().map_err(|error: toml::de::Error| Error::format(format!("[student]: {}", error.message())))
+    }
+
     /// How much is held out.
     pub fn held_out(&self) -> HeldOut {
         HeldOut { test: self.data.test, validation: self.data.validation }
@@ -471,6 +496,11 @@ mod tests {
 kind = "translate"
 [student]
 embedding = 64
+layers = 1
+decoder_layers = 1
+heads = 2
+head_dim = 32
+feed_forward = 64
 [tokenizer]
 train = "unigram"
 size = 500
@@ -506,9 +536,9 @@ file = "out.gguf"
             (
                 "temperature = 2.0",
                 "temprature = 2.0",
-                "line 13 `temprature = 2.0`: unknown field `temprature`, expected",
+                "line 18 `temprature = 2.0`: unknown field `temprature`, expected",
             ),
-            ("temperature = 2.0", "temperature = \"hot\"", "line 13 `temperature = \"hot\"`: invalid type"),
+            ("temperature = 2.0", "temperature = \"hot\"", "line 18 `temperature = \"hot\"`: invalid type"),
             ("temperature = 2.0", "temperature = 0.0", "loss.temperature is 0, expected a number above 0"),
             ("temperature = 2.0", "temperature = nan", "loss.temperature is NaN, expected a number above 0"),
             ("from = 0.9", "from = 1.1", "loss.alpha.from is 1.1, expected 0 to 1"),
@@ -523,6 +553,12 @@ file = "out.gguf"
             ("\"unigram\"", "\"bpe\"", "expected \"unigram\" for kind \"translate\""),
             ("out.gguf\"", "out.gguf\"\ntype = \"q3\"", "output.type is \"q3\", expected one of f32"),
             ("\"out.gguf\"", "\"no/such/out.gguf\"", "no/such is not there, expected a folder"),
+            ("\"out.gguf\"", "\"\"", "output.file: "),
+            ("\"out.gguf\"", "\".\"", "is a folder, expected the name of a file"),
+            ("\"out.gguf\"", "\"src\"", "is a folder, expected the name of a file"),
+            ("\"out.gguf\"", "\"Cargo.toml\"", "Cargo.toml: would replace a file that is read"),
+            ("heads = 2", "heats = 2", "[student]: unknown field `heats`"),
+            ("heads = 2", "heads = 0", "[student]: `heads` is 0, expected 1 to 1024"),
             ("[output]", "[teacher]\ngguf = \"a\"\nlabels = \"b\"\n[output]", "[teacher] names several"),
             ("[output]", "[on_policy]\nsteps = 5\nlearning_rate = 1e-4\n[output]", "[on_policy] needs a teacher"),
             ("[student]", "[student", "line 3"),

@@ -42,6 +42,7 @@
 //! Everything else has a default. All of it is checked before anything is trained.
 
 use crate::error::{Error, Result};
+use pupil::output;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{fs, path::Path};
 
@@ -167,14 +168,9 @@ fn check_there(key: &str, file: &Path) -> Result<()> {
     }
 }
 
-/// Refuses an output whose folder is not there.
-fn check_folder(file: &Path) -> Result<()> {
-    match file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) if !folder.is_dir() => {
-            Err(Error::input(format!("output.file: {} is not there, expected a folder", folder.display())))
-        }
-        _ => Ok(()),
-    }
+/// Refuses an output that could not be written in the end, or would replace what the student learns from.
+fn check_output<'a>(file: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    output::check(file, inputs).map_err(|error| Error::from(error).at("output.file"))
 }
 
 fn above_zero(key: &str, value: f64) -> Result<()> {

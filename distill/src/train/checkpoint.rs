@@ -1,16 +1,16 @@
 //! Everything that a training needs to go on: one safetensors file, with what is not a tensor as JSON in its header.
 //!
-//! It is written under another name and renamed, so whatever goes wrong, the last one stays whole.
+//! It is written as an [`output`], so whatever goes wrong, the last one stays whole.
 
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
+use pupil::output;
 use safetensors::SafeTensors;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path, PathBuf},
+    fs,
+    path::Path,
 };
 
 /// The key of the JSON among the file's metadata.
@@ -25,7 +25,7 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, state: &impl Serial
     let metadata = HashMap::from([(STATE.to_string(), state)]);
     let bytes = safetensors::serialize(tensors, Some(metadata));
     let bytes = bytes.map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
-    replace(path, |file| file.write_all(&bytes))
+    Ok(output::write(path, &bytes)?)
 }
 
 /// Reads what [`save`] wrote.
@@ -44,32 +44,10 @@ pub fn load<S: DeserializeOwned>(path: &Path) -> Result<(BTreeMap<String, Tensor
     Ok((tensors.into_iter().collect(), state))
 }
 
-/// Writes a file that is either whole or what it was before.
-///
-/// # Errors
-/// `Io`, and what was at `path` is then as it was.
-pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-    let new = beside(path);
-    let written = File::create(&new).and_then(|mut file| {
-        write(&mut file)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&new, path)).map_err(|error| {
-        // Half a file would only take room on a disk that may be full.
-        let _ = fs::remove_file(&new);
-        Error::io(path, &error)
-    })
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
-    path.with_file_name(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("pupil-{name}-{}", std::process::id()));
@@ -91,21 +69,6 @@ mod tests {
         };
         assert_eq!((read["a.b"].dims(), bits(&read["a.b"])), (&[2, 2][..], bits(&tensors["a.b"])));
         assert_eq!(state, (7, "x".to_string()));
-    }
-
-    #[test]
-    fn a_failed_write_leaves_the_last_one() {
-        let folder = folder("full");
-        let path = folder.join("c.safetensors");
-        save(&path, &BTreeMap::new(), &1_u32).unwrap();
-        let full = |file: &mut File| {
-            file.write_all(b"half")?;
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        };
-        let error = replace(&path, full).unwrap_err();
-        assert_eq!(error.kind(), crate::ErrorKind::Io);
-        assert_eq!(load::<u32>(&path).unwrap().1, 1);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::{
 };
 use candle_core::Device;
 use pupil::{gguf::Gguf, text::Tokenizer};
-use serde::de::DeserializeOwned;
 
 /// The student of a recipe for a vocabulary, with random weights or those of the file that the recipe names.
 ///
@@ -21,7 +20,7 @@ pub fn student(recipe: &Recipe, tokenizer: &Tokenizer, device: &Device) -> Resul
     let init = recipe.init.as_ref().map(|init| Ok::<_, Error>((init, initial(init, tokenizer)?))).transpose()?;
     let (student, vocab): (Box<dyn Student>, usize) = match recipe.kind {
         Kind::Chat => {
-            let config: decoder::Config = shape(recipe, tokens)?;
+            let config: decoder::Config = recipe.shape(tokens)?;
             let vocab = config.vocab;
             let student = Decoder::new(config, seed, device).map_err(in_shape)?;
             if let Some((init, file)) = init {
@@ -30,7 +29,7 @@ pub fn student(recipe: &Recipe, tokenizer: &Tokenizer, device: &Device) -> Resul
             (Box::new(student), vocab)
         }
         Kind::Translate => {
-            let config: encdec::Config = shape(recipe, tokens)?;
+            let config: encdec::Config = recipe.shape(tokens)?;
             let vocab = config.vocab;
             let student = EncoderDecoder::new(config, seed, device).map_err(in_shape)?;
             if let Some((init, file)) = init {
@@ -50,16 +49,6 @@ fn initial(init: &InitRecipe, tokenizer: &Tokenizer) -> Result<Gguf> {
     let file = Gguf::open(&init.file)?;
     same_vocabulary(&Tokenizer::from_gguf(&file)?, tokenizer).map_err(|error| error.at(init.file.display()))?;
     Ok(file)
-}
-
-/// The dimensions in a recipe; those that follow from other parts of it may be left out.
-fn shape<C: DeserializeOwned>(recipe: &Recipe, tokens: usize) -> Result<C> {
-    let mut shape = recipe.student.clone();
-    let context = recipe.data.max_tokens.next_multiple_of(32);
-    for (key, value) in [("vocab", tokens), ("context", context)] {
-        shape.entry(key).or_insert(toml::Value::Integer(value as i64));
-    }
-    shape.try_into().map_err(|error: toml::de::Error| Error::format(format!("[student]: {}", error.message())))
 }
 
 /// The student in a file.

@@ -1,7 +1,7 @@
 //! What was measured during a training, as a JSON object on each line of a file.
 
-use super::checkpoint::replace;
 use crate::error::{Error, Result};
+use pupil::output;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -57,7 +57,7 @@ impl Metrics {
             records => records?,
         };
         let text: String = records.iter().map(line).collect();
-        replace(path, |file| file.write_all(text.as_bytes()))?;
+        output::write(path, text.as_bytes())?;
         Ok(Self { path: path.to_path_buf(), records })
     }
 

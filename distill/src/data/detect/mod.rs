@@ -19,6 +19,7 @@ pub mod album;
 pub mod augment;
 #[cfg(feature = "train")]
 pub mod batches;
+pub mod classes;
 mod coco;
 #[cfg(feature = "train")]
 pub mod queue;
@@ -168,9 +169,6 @@ fn open_folder(folder: &Path, splits: &Splits, options: &Options) -> Result<Data
         },
     }
 }
-
-/// What the names of pictures end with.
-pub(crate) const EXTENSIONS: [&str; 5] = ["bmp", "jpeg", "jpg", "png", "webp"];
 
 fn first_file(folder: &Path, names: &[&str]) -> Option<PathBuf> {
     names.iter().map(|name| folder.join(name)).find(|path| path.is_file())

@@ -1,7 +1,8 @@
 //! Pascal VOC: an XML file of boxes for each picture.
 
-use super::{Bad, Dataset, EXTENSIONS, Item, Splits, Truth, size_of, yolo};
+use super::{Bad, Dataset, Item, Splits, Truth, size_of, yolo};
 use crate::error::{Error, Result};
+use pupil::image::EXTENSIONS;
 use roxmltree::{Document, Node};
 use std::{
     collections::{BTreeSet, HashSet},

@@ -1,7 +1,8 @@
 //! YOLO folders: a text file of boxes for each picture.
 
-use super::{Bad, Dataset, EXTENSIONS, Item, Splits, Truth, first_file, size_of, yaml::Yaml};
+use super::{Bad, Dataset, Item, Splits, Truth, first_file, size_of, yaml::Yaml};
 use crate::error::{Error, Result};
+use pupil::image::{EXTENSIONS, list};
 use std::{
     collections::HashSet,
     fs,
@@ -119,44 +120,20 @@ fn read(classes: Vec<String>, places: &[PathBuf], root: &Path) -> Result<Dataset
 
 /// The paths of a folder's or a list's pictures; there must be some.
 fn pictures(place: &Path, root: &Path) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
     if place.is_dir() {
-        walk(place, DEPTH, &mut paths)?;
-        paths.sort();
-    } else {
-        let folder = place.parent().unwrap_or(root);
-        for line in text_of(place)?.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let line = line.strip_prefix("./").unwrap_or(line);
-            let beside = folder.join(line);
-            paths.push(if beside.exists() { beside } else { root.join(line) });
-        }
+        return Ok(list(place, DEPTH)?);
     }
-    if paths.is_empty() {
-        let extensions = EXTENSIONS.join(", ");
-        return Err(Error::format(format!("{}: no pictures, expected some ({extensions})", place.display())));
+    let mut paths = Vec::new();
+    let folder = place.parent().unwrap_or(root);
+    for line in text_of(place)?.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let line = line.strip_prefix("./").unwrap_or(line);
+        let beside = folder.join(line);
+        paths.push(if beside.exists() { beside } else { root.join(line) });
     }
-    Ok(paths)
-}
-
-fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> {
-    let failed = |error: std::io::Error| Error::io(folder, &error);
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            if depth > 0 {
-                walk(&path, depth - 1, paths)?;
-            }
-        } else if is_picture(&path) {
-            paths.push(path);
-        }
+    match paths.is_empty() {
+        true => Err(Error::format(format!("{}: no pictures, expected a path on each line", place.display()))),
+        false => Ok(paths),
     }
-    Ok(())
-}
-
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    !hidden && EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
 /// Adds a picture, and says whether it has a label file.

@@ -122,8 +122,12 @@ impl Corpus {
         }
         if corpus.items.is_empty() {
             let names: Vec<_> = files.iter().map(|path| path.as_ref().display().to_string()).collect();
-            let bad = if corpus.bad.count > 0 { format!(" ({})", corpus.bad.summary("lines")) } else { String::new() };
-            return Err(Error::input(format!("{}: nothing to learn from, expected text{bad}", names.join(", "))));
+            let bad = if corpus.bad.count > 0 { format!("; {}", corpus.bad.summary("lines")) } else { String::new() };
+            let expected = match kind {
+                Kind::Chat => "dialogues or text",
+                Kind::Translate => "sentences and their translations",
+            };
+            return Err(Error::input(format!("{}: no line of use, expected {expected}{bad}", names.join(", "))));
         }
         Ok(corpus)
     }
@@ -266,7 +270,7 @@ mod tests {
         let refused = |name: &str, kind| Corpus::read(&[file(name, "x\n")], kind).unwrap_err().to_string();
         assert!(refused("d.txt", Kind::Translate).contains("expected .tsv or .jsonl"));
         assert!(refused("d.tsv", Kind::Chat).contains("expected .jsonl or .txt"));
-        assert!(refused("e.tsv", Kind::Translate).contains("nothing to learn from"));
+        assert!(refused("e.tsv", Kind::Translate).contains("no line of use, expected sentences"));
         let missing = Corpus::read(&[Path::new("no/such.tsv")], Kind::Translate).unwrap_err();
         assert_eq!(missing.kind(), crate::ErrorKind::Io);
     }

@@ -92,7 +92,7 @@ impl fmt::Display for Scores {
         )?;
         writeln!(f, "chrF2       {chrf:.2}")?;
         writeln!(f, "chrF++      {chrf_plus_plus:.2}")?;
-        write!(f, "{sentences} sentences, {} words, {} in the references", bleu.words, bleu.reference_words)
+        write!(f, "sentences   {sentences}, words {}, in the references {}", bleu.words, bleu.reference_words)
     }
 }
 

@@ -33,13 +33,29 @@ fn read<T: DeserializeOwned>(path: &Path, file: &File, each: &mut dyn FnMut(T) -
     }
 }
 
-/// Reads a file that is complete.
-///
-/// # Errors
-/// `Io`; `Format` for a line that is something else.
-pub fn all<T: DeserializeOwned>(path: &Path, each: &mut dyn FnMut(T) -> Result<()>) -> Result<()> {
-    let file = File::open(path).map_err(|error| Error::io(path, &error))?;
-    read(path, &file, each).map(drop)
+/// A file that is complete.
+pub struct Whole {
+    path: PathBuf,
+    file: File,
+}
+
+impl Whole {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|error| Error::io(path, &error))?;
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `Io`; `Format` for a line that is something else.
+    pub fn each<T: DeserializeOwned>(self, each: &mut dyn FnMut(T) -> Result<()>) -> Result<()> {
+        read(&self.path, &self.file, each).map(drop)
+    }
 }
 
 /// A file that grows.
@@ -52,7 +68,7 @@ impl Growing {
     /// Opens or begins a file; `each` gets what is in it.
     ///
     /// # Errors
-    /// As [`all`]: a file of something else stays as it is.
+    /// As those of [`Whole`]: a file of something else stays as it is.
     pub fn open<T: DeserializeOwned>(path: &Path, each: &mut dyn FnMut(T) -> Result<()>) -> Result<Self> {
         let io = |error: std::io::Error| Error::io(path, &error);
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;

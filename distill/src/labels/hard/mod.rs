@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Result},
     eval::text::repetition,
 };
-use lines::Growing;
+use lines::{Growing, Whole};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
@@ -72,15 +72,16 @@ pub fn prompts(
     each: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Counts> {
     let mut counts = Counts::default();
-    let extract = files.iter().map(|file| extractor(file)).collect::<Result<Vec<_>>>()?;
+    // Opened before the output is begun: a mistake leaves nothing.
+    let open = |file: &PathBuf| Ok((extractor(file)?, Lines::open(file)?));
+    let inputs = files.iter().map(open).collect::<Result<Vec<_>>>()?;
     let mut known = HashSet::new();
     let mut growing = Growing::open(out, &mut |line: Prompt| {
         counts.before += 1;
         known.insert(line.prompt);
         Ok(())
     })?;
-    'files: for (file, extract) in files.iter().zip(extract) {
-        let mut lines = Lines::open(file)?;
+    'files: for (extract, mut lines) in inputs {
         while let Some((_, line)) = lines.next()? {
             if known.len() >= limit || each().is_break() {
                 break 'files;
@@ -136,7 +137,7 @@ pub fn answers(
 ) -> Result<Counts> {
     let mut counts = Counts::default();
     let (mut left, mut known) = (Vec::new(), HashSet::new());
-    lines::all(prompts, &mut |line: Prompt| {
+    Whole::open(prompts)?.each(&mut |line: Prompt| {
         match known.insert(line.prompt.clone()) {
             true => left.push(line.prompt),
             false => counts.repeated += 1,
@@ -213,12 +214,13 @@ impl Filter {
 pub fn dataset(answers: &Path, out: &Path, filter: &Filter) -> Result<Counts> {
     let mut counts = Counts::default();
     let mut known = HashSet::new();
+    let answers = Whole::open(answers)?;
     let mut growing = Growing::open(out, &mut |line: Value| {
         counts.before += 1;
         known.insert(line.to_string());
         Ok(())
     })?;
-    lines::all(answers, &mut |answer: Answer| {
+    answers.each(&mut |answer: Answer| {
         if !filter.takes(&answer) {
             counts.left_out += 1;
             return Ok(());

@@ -4,7 +4,7 @@ use crate::{
     data::{
         Bad,
         detect::{
-            Dataset, EXTENSIONS, Item,
+            Dataset, Item,
             album::{Album, Photo},
         },
     },
@@ -12,15 +12,11 @@ use crate::{
     error::{Error, Result},
     recipe::detect::{Part, Recipe},
 };
-use pupil::Picture;
+use pupil::{Picture, image::list};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 /// Pictures, ready for training.
 pub struct Prepared {
@@ -59,7 +55,7 @@ impl Prepared {
             photos.retain(|photo| photo.boxes.is_some());
         }
         for folder in &data.unlabelled {
-            let found = list(folder)?;
+            let found = list(folder, 0)?;
             say(format!("{}: {} pictures without labels", folder.display(), found.len()));
             photos.extend(found.into_iter().map(|path| Photo { path, size: None, boxes: None }));
         }
@@ -147,25 +143,6 @@ fn photos(items: Vec<Item>, labelled: f64, seed: u64) -> Vec<Photo> {
         boxes: has_labels.then_some(item.boxes),
     };
     items.into_iter().zip(has_labels).map(photo).collect()
-}
-
-/// The pictures in a folder, sorted.
-fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |error: std::io::Error| Error::io(folder, &error);
-    let is_picture = |path: &PathBuf| {
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
-    };
-    let entries = fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(is_picture).collect();
-    paths.sort();
-    match paths.is_empty() {
-        true => {
-            let expected = EXTENSIONS.join(", ");
-            Err(Error::input(format!("{}: no pictures, expected some ({expected})", folder.display())))
-        }
-        false => Ok(paths),
-    }
 }
 
 #[cfg(test)]

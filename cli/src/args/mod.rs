@@ -1,10 +1,12 @@
 //! The command line, read and checked.
 
+mod values;
+
 use crate::{
     failure::{Failure, Outcome},
     synthetic::Synthetic,
 };
-use clap::{ArgGroup, Args, Parser, Subcommand, error::ErrorKind};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 #[cfg(feature = "translate")]
 use pupil::TranslateOptions;
 #[cfg(feature = "chat")]
@@ -12,6 +14,7 @@ use pupil::{ChatOptions, Model, nets::kv::CacheType, text::SamplerOptions};
 #[cfg(feature = "eval")]
 use pupil_distill::{eval::translate::Tokenize, shortlist};
 use std::{path::PathBuf, thread};
+pub use values::*;
 
 /// Runs small language models and detectors from one GGUF file.
 #[derive(Parser)]
@@ -108,42 +111,35 @@ pub struct ChatArgs {
 #[derive(Args)]
 pub struct SamplerArgs {
     /// Temperature; 0 always takes the likeliest token [default: the model's, or 0.8]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", value_parser = temperature)]
     temp: Option<f32>,
     /// Choose among the K likeliest tokens; 0 among all [default: the model's, or 40]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = |s: &str| number(s, 0..=1 << 20))]
     top_k: Option<usize>,
     /// Choose among the likeliest tokens that together are this likely; 1 among all [default: the model's, or 0.95]
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P",
+        value_parser = |s: &str| fitting(s, "more than 0 and at most 1", |p: &f32| 0.0 < *p && *p <= 1.0))]
     top_p: Option<f32>,
     /// Choose among tokens at least this fraction as likely as the likeliest; 0 among all [default: the model's, or 0.05]
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = fraction::<f32>)]
     min_p: Option<f32>,
     /// Make tokens that came lately less likely; 1 does not [default: the model's, or 1]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = above_zero)]
     repeat_penalty: Option<f32>,
-    /// How many tokens came lately [default: the model's, or 64]
-    #[arg(long, value_name = "N")]
+    /// How many of the last tokens --repeat-penalty is about [default: the model's, or 64]
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 0..=1 << 20))]
     repeat_last_n: Option<usize>,
     /// The same seed gives the same answers [default: another one each time]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
 }
 
 #[cfg(feature = "chat")]
 impl SamplerArgs {
-    /// Refuses what no model can be asked for, before one is opened.
-    pub fn check(&self) -> Outcome {
-        self.over(&SamplerOptions::default(), || 0).map(drop)
-    }
-
-    /// The options for `model`, checked; `seed` is for when none was given.
-    pub fn options(&self, model: &Model, seed: impl FnOnce() -> u64) -> Outcome<SamplerOptions> {
-        self.over(model.sampling(), seed)
-    }
-
-    fn over(&self, model: &SamplerOptions, seed: impl FnOnce() -> u64) -> Outcome<SamplerOptions> {
-        let sampler = SamplerOptions {
+    /// The options for `model`; `seed` is for when none was given.
+    pub fn options(&self, model: &Model, seed: impl FnOnce() -> u64) -> SamplerOptions {
+        let model = model.sampling();
+        SamplerOptions {
             temperature: self.temp.unwrap_or(model.temperature),
             top_k: self.top_k.unwrap_or(model.top_k),
             top_p: self.top_p.unwrap_or(model.top_p),
@@ -151,19 +147,31 @@ impl SamplerArgs {
             repeat_penalty: self.repeat_penalty.unwrap_or(model.repeat_penalty),
             repeat_last_n: self.repeat_last_n.unwrap_or(model.repeat_last_n),
             seed: self.seed.unwrap_or_else(seed),
-        };
-        sampler.validate()?;
-        Ok(sampler)
+        }
+    }
+
+    /// Options by name, and whether they were given.
+    #[cfg(feature = "distill")]
+    pub fn given(&self) -> [(&'static str, bool); 7] {
+        [
+            ("--temp", self.temp.is_some()),
+            ("--top-k", self.top_k.is_some()),
+            ("--top-p", self.top_p.is_some()),
+            ("--min-p", self.min_p.is_some()),
+            ("--repeat-penalty", self.repeat_penalty.is_some()),
+            ("--repeat-last-n", self.repeat_last_n.is_some()),
+            ("--seed", self.seed.is_some()),
+        ]
     }
 }
 
 #[cfg(feature = "chat")]
 impl ChatArgs {
-    /// The options of a conversation with `model`, checked.
-    pub fn options(&self, model: &Model) -> Outcome<ChatOptions> {
+    /// The options of a conversation with `model`.
+    pub fn options(&self, model: &Model) -> ChatOptions {
         use std::hash::{BuildHasher, Hasher, RandomState};
-        let sampler = self.sampler.options(model, || RandomState::new().build_hasher().finish())?;
-        Ok(ChatOptions {
+        let sampler = self.sampler.options(model, || RandomState::new().build_hasher().finish());
+        ChatOptions {
             system: self.system.clone(),
             raw: self.raw,
             context: self.context,
@@ -173,7 +181,7 @@ impl ChatArgs {
             stop: self.stop.clone(),
             shift: self.shift,
             sampler: Some(sampler),
-        })
+        }
     }
 }
 
@@ -184,17 +192,42 @@ impl ChatArgs {
 Without TEXT, lines of stdin are translated as they come, each with its layout. A translation that was cut, because it \
 grew too long or began to repeat itself, is reported on stderr.")]
 pub struct TranslateArgs {
-    /// The GGUF file of the translator [default: the one in the program, English to German]
-    #[arg(short, long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub translator: TranslatorArgs,
     /// What to translate; without it, or as -, stdin
     pub text: Option<String>,
     /// Translate the lines of this file
     #[arg(short, long, value_name = "FILE", conflicts_with = "text")]
     pub input: Option<PathBuf>,
-    /// Write translations to this file
+    /// Write translations to this file, which appears when all is translated
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Prefer longer translations the more, the larger this is
+    #[arg(long, value_name = "X", default_value_t = TranslateOptions::default().length_penalty,
+        value_parser = |s: &str| fitting(s, "a number", |x: &f32| x.is_finite()))]
+    pub length_penalty: f32,
+    /// Let no sequence of N tokens come twice in a sentence; 0 allows all
+    #[arg(long, value_name = "N", default_value = "0", value_parser = |s: &str| number(s, 0..=64))]
+    pub no_repeat_ngram: usize,
+    /// Tokens of a translation for each token of its sentence, at most
+    #[arg(long, value_name = "X", default_value_t = TranslateOptions::default().max_length_ratio,
+        value_parser = |s: &str| fitting(s, "more than 0 and at most 100", |x: &f32| 0.0 < *x && *x <= 100.0))]
+    pub max_ratio: f32,
+    /// Print one JSON object for each line
+    #[arg(long)]
+    pub json: bool,
+    /// Print times, speeds and memory to stderr
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Who translates, and how.
+#[cfg(feature = "translate")]
+#[derive(Args)]
+pub struct TranslatorArgs {
+    /// The GGUF file of the translator [default: the one in the program, English to German]
+    #[arg(short, long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
     /// The language to translate from, e.g. en
     #[arg(long, value_name = "LANGUAGE")]
     pub from: Option<String>,
@@ -205,19 +238,10 @@ pub struct TranslateArgs {
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<String>,
     /// Hypotheses to follow at once; 1 always takes the likeliest token
-    #[arg(long, value_name = "N", default_value = "1", value_parser = |s: &str| number(s, 1, 64))]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = |s: &str| number(s, 1..=64))]
     pub beam: usize,
-    /// Prefer longer translations the more, the larger this is
-    #[arg(long, value_name = "X", default_value_t = TranslateOptions::default().length_penalty, allow_negative_numbers = true)]
-    pub length_penalty: f32,
-    /// Let no sequence of N tokens come twice in a sentence; 0 allows all
-    #[arg(long, value_name = "N", default_value = "0", value_parser = |s: &str| number(s, 0, 64))]
-    pub no_repeat_ngram: usize,
-    /// Tokens of a translation for each of its sentence, at most
-    #[arg(long, value_name = "X", default_value_t = TranslateOptions::default().max_length_ratio)]
-    pub max_ratio: f32,
     /// Sentences to translate together
-    #[arg(long, value_name = "N", default_value = "16", value_parser = |s: &str| number(s, 1, 1024))]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = |s: &str| number(s, 1..=1024))]
     pub batch: usize,
     /// Choose among all words, even if the file has a shortlist
     #[arg(long)]
@@ -225,16 +249,10 @@ pub struct TranslateArgs {
     /// Threads to compute with [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
-    /// Print one JSON object for each line
-    #[arg(long)]
-    pub json: bool,
-    /// Print times, speeds and memory to stderr
-    #[arg(short, long)]
-    pub verbose: bool,
 }
 
 #[cfg(feature = "translate")]
-impl TranslateArgs {
+impl TranslatorArgs {
     /// The options of the translator.
     pub fn options(&self) -> TranslateOptions {
         TranslateOptions {
@@ -242,13 +260,23 @@ impl TranslateArgs {
             to: self.to.clone(),
             prefix: self.prefix.clone(),
             beam: self.beam,
-            length_penalty: self.length_penalty,
-            no_repeat_ngram: self.no_repeat_ngram,
-            max_length_ratio: self.max_ratio,
             batch: self.batch,
             shortlist: !self.no_shortlist,
             threads: self.threads.unwrap_or_else(all_threads),
             ..TranslateOptions::default()
+        }
+    }
+}
+
+#[cfg(feature = "translate")]
+impl TranslateArgs {
+    /// The options of the translator.
+    pub fn options(&self) -> TranslateOptions {
+        TranslateOptions {
+            length_penalty: self.length_penalty,
+            no_repeat_ngram: self.no_repeat_ngram,
+            max_length_ratio: self.max_ratio,
+            ..self.translator.options()
         }
     }
 }
@@ -275,16 +303,16 @@ pub struct DetectArgs {
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// The least score, from 0 to 1 [default: what the file says]
-    #[arg(long, value_name = "SCORE", value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCORE", value_parser = fraction::<f32>)]
     pub conf: Option<f32>,
     /// How much boxes of a class may overlap, from 0 to 1 [default: what the file says]
-    #[arg(long, value_name = "IOU", value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_name = "IOU", value_parser = fraction::<f32>)]
     pub iou: Option<f32>,
     /// Look for these classes only
     #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
     pub classes: Vec<String>,
     /// Objects in a picture, at most [default: what the file says]
-    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1000))]
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1..=1000))]
     pub max: Option<usize>,
     /// Stdin is raw frames of this size, three bytes a pixel (`ffmpeg -f rawvideo -pix_fmt rgb24`)
     #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size)]
@@ -361,13 +389,13 @@ pub struct EvalDetectArgs {
     #[arg(long, value_name = "DATA=MODEL,…", value_delimiter = ',', value_parser = pair)]
     pub map_classes: Vec<(String, String)>,
     /// Look at the first N pictures only
-    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1 << 30))]
+    #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<usize>,
     /// The least score of a box that counts
-    #[arg(long, value_name = "SCORE", value_parser = fraction, default_value = "0.01")]
+    #[arg(long, value_name = "SCORE", value_parser = fraction::<f32>, default_value = "0.01")]
     pub conf: f32,
     /// How much boxes of a class may overlap, from 0 to 1 [default: what the file says, but at least 0.6]
-    #[arg(long, value_name = "IOU", value_parser = fraction)]
+    #[arg(long, value_name = "IOU", value_parser = fraction::<f32>)]
     pub iou: Option<f32>,
     /// Threads to compute with [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = threads)]
@@ -384,9 +412,8 @@ pub struct EvalDetectArgs {
 Pairs of --data that follow each other with the same sentence are references of one. With --output, translations that are \
 there already are scored, and no model is needed. The scores are those of sacrebleu.")]
 pub struct EvalTranslateArgs {
-    /// The GGUF file of the translator [default: the one in the program, English to German]
-    #[arg(short, long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub translator: TranslatorArgs,
     /// Sentences and their translations: a file of lines with a tab between them
     #[arg(short, long, value_name = "FILE.tsv", conflicts_with_all = ["source", "reference", "output"])]
     pub data: Option<PathBuf>,
@@ -400,32 +427,11 @@ pub struct EvalTranslateArgs {
     #[arg(long, value_name = "FILE", requires = "reference", conflicts_with_all = ["model", "source"])]
     pub output: Option<PathBuf>,
     /// Look at the first N sentences only
-    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, usize::MAX))]
+    #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<usize>,
     /// How BLEU cuts words: 13a, intl, char or none
     #[arg(long, value_name = "NAME", default_value = "13a")]
     pub tokenize: Tokenize,
-    /// The language to translate from, e.g. en
-    #[arg(long, value_name = "LANGUAGE")]
-    pub from: Option<String>,
-    /// The language to translate to, e.g. de
-    #[arg(long, value_name = "LANGUAGE")]
-    pub to: Option<String>,
-    /// What to put before every sentence [default: what the file says]
-    #[arg(long, value_name = "TEXT")]
-    pub prefix: Option<String>,
-    /// Hypotheses to follow at once; 1 always takes the likeliest token
-    #[arg(long, value_name = "N", default_value = "1", value_parser = |s: &str| number(s, 1, 64))]
-    pub beam: usize,
-    /// Sentences to translate together
-    #[arg(long, value_name = "N", default_value = "16", value_parser = |s: &str| number(s, 1, 1024))]
-    pub batch: usize,
-    /// Choose among all words, even if the file has a shortlist
-    #[arg(long)]
-    pub no_shortlist: bool,
-    /// Threads to compute with [default: one for each core]
-    #[arg(short, long, value_name = "N", value_parser = threads)]
-    pub threads: Option<usize>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -442,6 +448,9 @@ pub struct EvalChatArgs {
     pub model: PathBuf,
     #[command(flatten)]
     pub how: EvalChatHow,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `pupil eval compare`
@@ -455,6 +464,9 @@ pub struct EvalCompareArgs {
     pub models: Vec<PathBuf>,
     #[command(flatten)]
     pub how: EvalChatHow,
+    /// Print one JSON object for each model
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// On what chat models are measured, and how.
@@ -465,7 +477,7 @@ pub struct EvalChatHow {
     #[arg(short, long, value_name = "FILE.jsonl")]
     pub data: PathBuf,
     /// Take the first N dialogues only
-    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, 1 << 30))]
+    #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<usize>,
     /// Tokens of an answer, at most
     #[arg(short = 'n', long, value_name = "N", default_value = "64", value_parser = tokens)]
@@ -476,26 +488,6 @@ pub struct EvalChatHow {
     /// Threads to compute with [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
-    /// Print one JSON object for each model
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[cfg(feature = "eval")]
-impl EvalTranslateArgs {
-    /// The options of the translator.
-    pub fn options(&self) -> TranslateOptions {
-        TranslateOptions {
-            from: self.from.clone(),
-            to: self.to.clone(),
-            prefix: self.prefix.clone(),
-            beam: self.beam,
-            batch: self.batch,
-            shortlist: !self.no_shortlist,
-            threads: self.threads.unwrap_or_else(all_threads),
-            ..TranslateOptions::default()
-        }
-    }
 }
 
 /// `pupil shortlist`
@@ -518,13 +510,13 @@ pub struct ShortlistArgs {
     #[arg(long)]
     pub swap: bool,
     /// Translations of each token, at most
-    #[arg(long, value_name = "N", default_value = "50", value_parser = |s: &str| number(s, 0, 10_000))]
+    #[arg(long, value_name = "N", default_value = "50", value_parser = |s: &str| number(s, 0..=10_000))]
     pub best: usize,
     /// Tokens that are always in the list: the most frequent ones
-    #[arg(long, value_name = "N", default_value = "100", value_parser = |s: &str| number(s, 0, 100_000))]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = |s: &str| number(s, 0..=100_000))]
     pub frequent: usize,
     /// Learn from the first N pairs only
-    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1, usize::MAX))]
+    #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<usize>,
 }
 
@@ -596,23 +588,23 @@ pub struct BenchArgs {
     /// Numbers of threads to measure, one after the other [default: one for each core]
     #[arg(short, long, value_name = "N,N,…", value_delimiter = ',', value_parser = threads)]
     pub threads: Vec<usize>,
-    /// Tokens in the prompt
-    #[arg(long, value_name = "N", default_value = "128", value_parser = tokens)]
-    pub prompt: usize,
-    /// Tokens to decode after it
-    #[arg(long, value_name = "N", default_value = "64", value_parser = tokens)]
-    pub decode: usize,
-    /// Of a translator: sentences together
-    #[arg(long, value_name = "N", default_value = "1", value_parser = |s: &str| number(s, 1, 1024))]
-    pub batch: usize,
-    /// Of a translator: hypotheses to follow at once
-    #[arg(long, value_name = "N", default_value = "1", value_parser = |s: &str| number(s, 1, 64))]
-    pub beam: usize,
+    /// Tokens in the prompt [default: 128]
+    #[arg(long, value_name = "N", value_parser = tokens)]
+    pub prompt: Option<usize>,
+    /// Tokens to decode after it [default: 64]
+    #[arg(long, value_name = "N", value_parser = tokens)]
+    pub decode: Option<usize>,
+    /// Of a translator: sentences together [default: 1]
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1..=1024))]
+    pub batch: Option<usize>,
+    /// Of a translator: hypotheses to follow at once [default: 1]
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1..=64))]
+    pub beam: Option<usize>,
     /// Of a translator: choose among so many random words, as with a shortlist
     #[arg(long, value_name = "N", value_parser = tokens)]
     pub shortlist: Option<usize>,
     /// How often to measure
-    #[arg(long, value_name = "N", default_value = "3", value_parser = |s: &str| number(s, 1, 1000))]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = |s: &str| number(s, 1..=1000))]
     pub reps: usize,
     /// Of a detector, also print the time of each operation, the longest first
     #[arg(long, conflicts_with = "json")]
@@ -620,6 +612,18 @@ pub struct BenchArgs {
     /// Print one JSON object for each number of threads
     #[arg(long)]
     pub json: bool,
+}
+
+impl BenchArgs {
+    /// Tokens in the prompt, and after it.
+    pub fn lengths(&self) -> [usize; 2] {
+        [self.prompt.unwrap_or(128), self.decode.unwrap_or(64)]
+    }
+
+    /// Numbers of threads.
+    pub fn threads(&self) -> Vec<usize> {
+        if self.threads.is_empty() { vec![all_threads()] } else { self.threads.clone() }
+    }
 }
 
 /// `pupil convert`
@@ -644,13 +648,14 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "DIR", requires = "int8")]
     pub calibrate: Option<PathBuf>,
     /// How many of the pictures to use
-    #[arg(long, value_name = "N", default_value = "64", value_parser = |s: &str| number(s, 1, 100_000))]
+    #[arg(long, value_name = "N", default_value = "64", requires = "int8",
+        value_parser = |s: &str| number(s, 1..=100_000))]
     pub pictures: usize,
     /// The share of the multiply-adds that may stay in f32, where bytes lose most for what they save
-    #[arg(long, value_name = "SHARE", default_value_t = 0.08, value_parser = budget)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.08, requires = "int8", value_parser = fraction::<f64>)]
     pub budget: f64,
     /// Threads to calibrate with [default: one for each core]
-    #[arg(short, long, value_name = "N", value_parser = threads)]
+    #[arg(short, long, value_name = "N", requires = "int8", value_parser = threads)]
     pub threads: Option<usize>,
     /// How the outputs say where objects are, e.g. yolox
     #[arg(long, value_name = "NAME")]
@@ -668,16 +673,16 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "ORDER", value_parser = ["rgb", "bgr"])]
     pub order: Option<String>,
     /// What is subtracted from each colour, in this order
-    #[arg(long, value_name = "A,B,C", value_parser = three, allow_negative_numbers = true)]
+    #[arg(long, value_name = "A,B,C", value_parser = three)]
     pub mean: Option<[f32; 3]>,
     /// What the difference is divided by
     #[arg(long, value_name = "A,B,C", value_parser = three)]
     pub std: Option<[f32; 3]>,
     /// The least score of an object, from 0 to 1
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = fraction::<f32>)]
     pub conf: Option<f32>,
     /// By how much boxes of a class may overlap, from 0 to 1
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = fraction::<f32>)]
     pub iou: Option<f32>,
     /// How weights are stored: of a detector f32 or f16 [default: f32]; of a language model f32, f16, q8_0, q4_0 or
     /// q4_k_m [default: q8_0]
@@ -687,6 +692,22 @@ pub struct ConvertArgs {
 
 #[cfg(feature = "onnx")]
 impl ConvertArgs {
+    /// Options that only detectors have, and whether they were given.
+    pub fn of_detectors(&self) -> [(&'static str, bool); 10] {
+        [
+            ("--int8", self.int8),
+            ("--head", self.head.is_some()),
+            ("--classes", self.classes.is_some()),
+            ("--size", self.size.is_some()),
+            ("--resize", self.resize.is_some()),
+            ("--order", self.order.is_some()),
+            ("--mean", self.mean.is_some()),
+            ("--std", self.std.is_some()),
+            ("--conf", self.conf.is_some()),
+            ("--iou", self.iou.is_some()),
+        ]
+    }
+
     /// The options of the conversion but for the classes.
     pub fn options(&self) -> Outcome<pupil::onnx::ConvertOptions> {
         use pupil::image::Fit;
@@ -714,63 +735,28 @@ impl ConvertArgs {
     }
 }
 
-#[cfg(feature = "onnx")]
-fn budget(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
-        _ => Err("expected a number from 0 to 1".into()),
-    }
-}
-
-#[cfg(feature = "onnx")]
-fn three(text: &str) -> Result<[f32; 3], String> {
-    let numbers: Option<Vec<f32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
-    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| "expected three numbers, e.g. 0,0,0".into())
-}
-
 /// As many threads as the machine has cores for us.
 pub fn all_threads() -> usize {
     thread::available_parallelism().map_or(1, |n| n.get())
 }
 
-pub fn threads(text: &str) -> Result<usize, String> {
-    number(text, 1, 256)
-}
-
-pub fn tokens(text: &str) -> Result<usize, String> {
-    number(text, 1, 1 << 20)
-}
-
-#[cfg(feature = "detect")]
-fn fraction(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
-        _ => Err("expected a number from 0 to 1".into()),
+/// Reads the command line. A value may begin with a minus, so that what is wrong with -1 is said by the option itself.
+pub fn read() -> Result<Pupil, clap::Error> {
+    fn with_minus(command: clap::Command) -> clap::Command {
+        let any = |arg: clap::Arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        };
+        command.mut_args(any).mut_subcommands(with_minus)
     }
+    Pupil::from_arg_matches(&with_minus(Pupil::command()).try_get_matches()?)
 }
 
-#[cfg(feature = "detect")]
-fn size(text: &str) -> Result<Size, String> {
-    let sides = text.split_once(['x', 'X', '×']);
-    let sides = sides.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    match sides {
-        Some((width, height)) => Ok(Size { width, height }),
-        None => Err("expected WIDTHxHEIGHT in pixels, e.g. 640x480".into()),
-    }
-}
-
-#[cfg(feature = "eval")]
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((a, b)) if !a.trim().is_empty() && !b.trim().is_empty() => Ok((a.trim().into(), b.trim().into())),
-        _ => Err("expected DATA=MODEL, two names of classes".into()),
-    }
-}
-
-pub fn number(text: &str, min: usize, max: usize) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n) if (min..=max).contains(&n) => Ok(n),
-        _ => Err(format!("expected a whole number from {min} to {max}")),
+/// Refuses the first of some options that was given although it does nothing, because of `why`.
+pub fn unused<'a>(options: impl IntoIterator<Item = (&'a str, bool)>, why: &str) -> Outcome {
+    match options.into_iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Failure::Message(format!("{option} does nothing here: {why}"))),
+        None => Ok(()),
     }
 }
 
@@ -779,7 +765,10 @@ pub fn refused(error: &clap::Error) -> Outcome {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(error.print()?),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            Err(Failure::Message("no command was given; pupil --help lists them".into()))
+            let help = error.render().to_string();
+            let usage = help.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or("pupil");
+            let verb: Vec<&str> = usage.split_whitespace().take_while(|word| !word.starts_with(['<', '['])).collect();
+            Err(Failure::Message(format!("no command was given; {} --help lists them", verb.join(" "))))
         }
         _ => Err(Failure::Message(one_line(&error.render().to_string()))),
     }
