@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests of the runtime under qemu, once for each CPU, and checks that each runs the kernels that it should.
+# Runs the tests of the runtime under qemu, once for each CPU, and checks that each runs the kernels that it should; then
+# those of the program, on the last CPU.
 #
 #   cross/test.sh aarch64|armv7 [CPU…]
 #
@@ -37,3 +38,7 @@ for cpu; do
     QEMU_CPU=$cpu PUPIL_EXPECT_ISA=$isas cargo test --locked --package pupil --tests --no-fail-fast \
         --no-default-features --features image,convert,capi -- "${timed[@]/#/--skip=}"
 done
+
+printf '\n== the program, %s on %s\n' "$target" "$cpu"
+QEMU_CPU=$cpu cargo test --locked --package pupil-cli --tests --no-fail-fast --no-default-features \
+    --features chat,translate,detect,bundled

@@ -1,4 +1,5 @@
 //! `convert` of a language model's folder, `shortlist`, and `eval translate`.
+#![cfg(all(feature = "onnx", feature = "distill"))]
 
 mod common;
 

@@ -133,9 +133,6 @@ fn what_makes_no_sense() {
             "x.gif: no picture ends so, expected .jpg, .jpeg, .png, .bmp, .webp, or",
         ),
         (&["bench", "-m", m, "--beam", "2"], "--beam does nothing here: the model is a detector"),
-        (&["eval"], "no command was given; pupil eval --help lists them"),
-        (&["eval", "detect", "-m", m, "-d", e], "empty"),
-        (&["eval", "detect", "-m", m, "-d", e, "--map-classes", "a"], "expected DATA=MODEL"),
     ] {
         let line = bad(args);
         assert!(line.contains(expected), "{args:?}: {line}");
@@ -194,6 +191,22 @@ fn raw_frames_on_stdin() {
     assert!(ran.err.contains("frame 3") && ran.err.contains("2 frames, 0 dropped, 1 broken"), "{}", ran.err);
 }
 
+#[cfg(feature = "eval")]
+#[test]
+fn what_makes_no_sense_in_an_evaluation() {
+    let (model, empty) = (model("no-evaluation"), folder("no-data"));
+    let (m, e) = (arg(&model), arg(&empty));
+    for (args, expected) in [
+        (&["eval"][..], "no command was given; pupil eval --help lists them"),
+        (&["eval", "detect", "-m", m, "-d", e], "no-data"),
+        (&["eval", "detect", "-m", m, "-d", e, "--map-classes", "a"], "expected DATA=MODEL"),
+    ] {
+        let line = bad(args);
+        assert!(line.contains(expected), "{args:?}: {line}");
+    }
+}
+
+#[cfg(feature = "eval")]
 #[test]
 fn evaluation() {
     let (model, data) = (model("eval"), folder("eval"));
@@ -249,6 +262,7 @@ fn bench_and_inspect() {
 }
 
 /// A graph of the library's vectors.
+#[cfg(feature = "onnx")]
 fn graph(name: &str) -> Vec<u8> {
     let mut rest = &include_bytes!("../../tests/vectors/graphs.bin")[..];
     let mut take = || {
@@ -268,6 +282,7 @@ fn graph(name: &str) -> Vec<u8> {
     }
 }
 
+#[cfg(feature = "onnx")]
 #[test]
 fn conversion_to_bytes() {
     let folder = folder("convert");

@@ -3,7 +3,7 @@
 #![allow(dead_code)] // each test file uses a part
 
 use std::{
-    fs,
+    env, fs,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -16,10 +16,13 @@ pub struct Ran {
     pub err: String,
 }
 
-/// The program, to be run with `args`.
+/// The program, to be run with `args`; in the emulator, if cargo was told one for the target.
 pub fn pupil(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pupil"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let target = env::var("CARGO_BUILD_TARGET").unwrap_or_default().replace('-', "_").to_uppercase();
+    let emulator = env::var(format!("CARGO_TARGET_{target}_RUNNER")).unwrap_or_default();
+    let mut words = emulator.split_whitespace().chain([env!("CARGO_BIN_EXE_pupil")]);
+    let mut command = Command::new(words.next().expect("at least the program"));
+    command.args(words).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
