@@ -192,7 +192,7 @@ impl Chat {
             answer.map(Answer::from).map_err(raise)
         });
         // Whoever asks while another answer is being made hears of it here; and after this, the chat is this stream's.
-        py.detach(|| begun.recv()).unwrap_or_else(|_| Err(broken()))?;
+        py.detach(move || begun.recv()).unwrap_or_else(|_| Err(broken()))?;
         Ok(Stream { pieces: Some(Mutex::new(pieces)), thread: Some(answer), answer: None })
     }
 

@@ -73,6 +73,17 @@ def test_one_answer_at_a_time(model):
     del stream
 
 
+def test_a_stream_has_the_chat_from_the_beginning(model):
+    for _ in range(20):
+        chat = endless(model)
+        stream = chat.stream("hello")
+        with pytest.raises(RuntimeError, match="busy"):
+            chat.stream("hello")
+        with pytest.raises(RuntimeError, match="busy"):
+            chat.reset()
+        del stream
+
+
 @pytest.mark.parametrize("ask", [lambda chat: chat.say("hello"), lambda chat: list(chat.stream("hello"))])
 def test_ctrl_c_ends_an_answer(model, ask):
     # What runs in the background of a shell begins with signals of Ctrl-C ignored.
