@@ -765,13 +765,22 @@ pub fn refused(error: &clap::Error) -> Outcome {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(error.print()?),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            let help = error.render().to_string();
-            let usage = help.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or("pupil");
-            let verb: Vec<&str> = usage.split_whitespace().take_while(|word| !word.starts_with(['<', '['])).collect();
-            Err(Failure::Message(format!("no command was given; {} --help lists them", verb.join(" "))))
+            Err(Failure::Message(format!("no command was given; {} --help lists them", verb(error))))
+        }
+        ErrorKind::InvalidSubcommand => {
+            let line = one_line(&error.render().to_string());
+            Err(Failure::Message(format!("{line}; {} --help lists what there is", verb(error))))
         }
         _ => Err(Failure::Message(one_line(&error.render().to_string()))),
     }
+}
+
+/// What was asked for up to where it went wrong, such as `pupil eval`.
+fn verb(error: &clap::Error) -> String {
+    let help = error.render().to_string();
+    let usage = help.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or("pupil");
+    let words: Vec<&str> = usage.split_whitespace().take_while(|word| !word.starts_with(['<', '['])).collect();
+    words.join(" ")
 }
 
 /// What clap says over several lines, without the usage that it adds.
