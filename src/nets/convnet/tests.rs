@@ -311,3 +311,32 @@ fn parts_of_constants() {
     ];
     check_floats(Shape::new(4, 6, 4), ops);
 }
+
+#[test]
+fn weights_that_some_cpus_multiply_wrongly_are_refused() {
+    let load = |weight: i8| {
+        let ops = vec![
+            Op::Convert { x: 0 },
+            Op::Conv {
+                x: 1,
+                name: "conv".into(),
+                channels: 1,
+                groups: 1,
+                window: window([1, 1], 1, 1, [0; 4]),
+                then: Activation::None,
+            },
+        ];
+        let quants = vec![None, Some(Quant { scale: 0.01, zero: 7 }), None];
+        let program = Program::new(Shape::new(2, 2, 1), ops, quants, vec![2]).unwrap();
+        let weights = Weights::I8 { values: vec![weight], scales: vec![0.5] };
+        let filters = [("conv".into(), Filter { weights, bias: vec![0.0], gain: vec![] })].into();
+        let mut writer = Writer::new();
+        Draft { program, filters, constants: BTreeMap::new() }.write(&mut writer);
+        let mut file = Vec::new();
+        writer.write(&mut file).unwrap();
+        ConvNet::load(&Gguf::from_bytes(Bytes::from(&file[..]), "test").unwrap()).map(drop)
+    };
+    assert!(load(-127).is_ok());
+    let refused = load(-128).unwrap_err().to_string();
+    assert_eq!(refused, "test: tensor `conv.weight` has the byte -128, expected -127 to 127");
+}
