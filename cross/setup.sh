@@ -3,10 +3,10 @@
 #
 #   cross/setup.sh aarch64|armv7|x86_64
 #
-# The cross gcc and qemu are installed. Two things come from other suites of the machine's own mirror, and are not
+# The cross gcc and qemu are installed. Other things come from other suites of the machine's own mirror, and are not
 # installed but unpacked into $PUPIL_CROSS (~/.cache/pupil-cross): from testing a compiler with the target's standard
-# library, unless the machine's own has it, and from Debian 11 the C library to link against, because a program starts
-# only where glibc is at least as new as the one it was linked with, and its Python to run tests. Run again, it does nothing.
+# library, unless the machine's own has it; from Debian 11 the C library to link against, because a program starts only
+# where glibc is at least as new as the one it was linked with, and a Python to run tests. Run again, it does nothing.
 set -euo pipefail
 source "$(dirname "$0")/targets.sh"
 
