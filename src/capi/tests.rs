@@ -91,6 +91,30 @@ fn results_are_cut_to_what_older_programs_know() {
     assert_eq!((out.prompt_tokens, out.tokens, out.size), (5, 0, std::mem::offset_of!(pupil_answer, tokens)));
 }
 
+#[test]
+fn an_answer_is_not_made_for_a_place_that_does_not_fit() {
+    unsafe extern "C" fn never(_: *const c_char, _: usize, _: *mut std::ffi::c_void) -> std::ffi::c_int {
+        panic!("nothing was to be said")
+    }
+    let path = CString::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/llama.gguf")).unwrap();
+    let options = pupil_chat_options { max_tokens: 3, ..pupil_chat_options::DEFAULT };
+    let (mut model, mut chat) = (null_mut(), null_mut());
+    let mut answer = pupil_answer { size: 0, ..pupil_answer::DEFAULT };
+    // SAFETY: the handles are there until they are freed, and the structures are as large as their sizes say, or larger.
+    unsafe {
+        assert_eq!(pupil_model_open(path.as_ptr(), &raw mut model), PUPIL_OK, "{}", last_error());
+        assert_eq!(pupil_chat_new(model, &raw const options, &raw mut chat), PUPIL_OK, "{}", last_error());
+        let say = |listener, answer| pupil_chat_say(chat, c"hello".as_ptr(), 5, listener, null_mut(), answer);
+        assert_eq!(say(Some(never), &raw mut answer), PUPIL_ERROR_INPUT);
+        assert!(last_error().contains("size"), "{}", last_error());
+        answer.size = size_of::<pupil_answer>();
+        assert_eq!(say(None, &raw mut answer), PUPIL_OK, "{}", last_error());
+        assert_eq!(answer.reused_tokens, 0);
+        pupil_chat_free(chat);
+        pupil_model_free(model);
+    }
+}
+
 /// A translator of a small random model, whose file is in memory for good.
 fn translator(options: *const pupil_translate_options) -> *mut pupil_translator {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/t5-relu.gguf");
