@@ -304,6 +304,27 @@ one("!cubic", lambda g: g.op("Resize", "x", np.zeros(0, np.float32), np.array([1
 one("!boxes", lambda g: (flat(g, g.conv("x", 3, 4), 4), flat(g, g.op("Sigmoid", g.op("Erf", g.conv("x", 3, 5))), 5)))
 one("!gelu", lambda g: g.op("Erf", g.conv("x", 3, 4)))
 
+
+def upsampled(g):
+    """Nearest upsampling as exporters without a resize write it."""
+    x = g.op("Reshape", g.conv("x", 3, 4), np.array([1, 4, 8, 1, 6, 1]))
+    return g.conv(g.op("Reshape", g.op("Expand", x, np.array([1, 4, 8, 2, 6, 2])), np.array([1, 4, 16, 12])), 4, 4)
+
+
+one("expand_upsampled", upsampled)
+
+
+def repeated_between(g):
+    """Axes that are repeated and axes that are not, by turns."""
+    x = g.op("Reshape", g.conv("x", 3, 6), np.array([1, 2, 3, 8, 6]))
+    return g.op("Add", g.op("Relu", x), g.op("ReduceMean", x, axes=[2, 4], keepdims=1))
+
+
+one("repeated_between", repeated_between)
+one("repeated_both", lambda g: g.op("Sub", g.op("ReduceMean", "x", axes=[3], keepdims=1), g.op("ReduceMax", "x", axes=[1, 2], keepdims=1)))
+one("repeated_channels", lambda g: g.op("Mul", g.op("Expand", g.op("ReduceMean", "x", axes=[1], keepdims=1), np.array([1, 3, 8, 6])), "x"))
+one("repeated_table", lambda g: g.op("Mul", g.op("GlobalAveragePool", "x"), rng.normal(size=(1, 3, 8, 6))))
+
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "graphs.bin"), "wb") as out:
     def put(data):
         out.write(struct.pack("<I", len(data)))

@@ -3,7 +3,7 @@
 use super::{Lowering, Numbers, Value, numbers, view::View};
 use crate::{
     error::{Error, Result},
-    nets::convnet::program::{Axis, Op, Shape},
+    nets::convnet::program::{Axis, Op, Sampling, Shape},
     onnx::guard::guarded,
 };
 use tract_core::{
@@ -227,14 +227,37 @@ impl Lowering<'_> {
     }
 
     /// A tensor repeated along its axes of 1.
-    pub(super) fn broadcast(&mut self, x: View, dims: &[usize]) -> Result<View> {
-        if x.dims() == dims {
-            return Ok(x);
+    pub(super) fn broadcast(&mut self, mut x: View, dims: &[usize]) -> Result<View> {
+        let own = x.dims();
+        if own.len() != dims.len() || own.iter().zip(dims).any(|(&a, &b)| a != b && a != 1) {
+            return Err(Error::unsupported(format!("repeats {own:?} as {dims:?}")));
         }
-        let elements = dims.iter().product::<usize>();
-        let value = self.builder.constant(Shape::new(1, 1, elements).flat(), vec![0.0; elements])?;
-        let zeros = View::new(value, dims, &(0..dims.len()).collect::<Vec<_>>());
-        self.combine(zeros, x, crate::nets::convnet::program::Arithmetic::Add)
+        for (axis, &len) in dims.iter().enumerate().filter(|&(axis, &len)| own[axis] != len) {
+            x = self.repeat(x, axis, len)?;
+        }
+        Ok(x)
+    }
+
+    /// A tensor repeated along an axis of 1. The new elements lie behind those of the axis before it, so that an axis and
+    /// its repetitions are easily joined; the channels of a map come last.
+    fn repeat(&mut self, mut x: View, axis: usize, len: usize) -> Result<View> {
+        let last = |&a: &usize| (x.axes.len() > 3 && a == 1, a);
+        let before = (0..x.axes.len()).filter(|a| last(a) < last(&axis) && !x.axes[*a].is_empty()).max_by_key(last);
+        let atom = before.and_then(|a| x.axes[a].last()).map_or(0, |&atom| atom + 1);
+        let outer: usize = x.atoms[..atom].iter().product();
+        let shape = self.builder.shapes[x.value];
+        // Pixels resized to the nearest: each row or column comes several times.
+        let (shape, size) = if outer == shape.h {
+            (shape, [shape.h * len, shape.w])
+        } else if outer == shape.pixels() {
+            (shape, [shape.h, shape.w * len])
+        } else {
+            (Shape::new(outer, 1, shape.len() / outer), [outer, len])
+        };
+        let value = self.builder.reshape(x.value, shape)?;
+        x.value = self.builder.push(Op::Resize { x: value, size, sampling: Sampling::Nearest })?;
+        x.insert(axis, atom, len);
+        Ok(x)
     }
 
     /// A tensor that may be constant, with axes added in front until it has as many as `rank`.

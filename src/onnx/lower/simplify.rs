@@ -3,7 +3,7 @@
 use crate::{
     error::Result,
     nets::convnet::{
-        program::{Activation, Arithmetic, Op, Program, Shape},
+        program::{Activation, Arithmetic, Op, Program, Sampling, Shape},
         weights::{Draft, Filter, FilterShape, Weights},
     },
 };
@@ -179,6 +179,18 @@ impl Pass {
                 _ => None,
             },
             Op::Concat { ref xs, .. } if xs.len() == 1 => Some(Change::Alias(xs[0])),
+            // Pixels that are repeated twice, as the axes of graphs are one after the other.
+            Op::Resize { x, size, sampling: Sampling::Nearest } => match *self.sole(x)? {
+                Op::Resize { x: from, sampling: Sampling::Nearest, .. } => {
+                    let (from_shape, made) = (self.shapes[from], self.shapes[x]);
+                    let whole = made.h.is_multiple_of(from_shape.h)
+                        && made.w.is_multiple_of(from_shape.w)
+                        && size[0].is_multiple_of(made.h)
+                        && size[1].is_multiple_of(made.w);
+                    whole.then_some(Change::Become(Op::Resize { x: from, size, sampling: Sampling::Nearest }))
+                }
+                _ => None,
+            },
             Op::Slice { x, axis, len, .. } if <[usize; 3]>::from(self.shapes[x])[axis as usize] == len => {
                 Some(Change::Alias(x))
             }

@@ -117,6 +117,13 @@ impl View {
         }
     }
 
+    /// Gives an axis of 1 the size `len`, with its elements at the place of `atom`.
+    pub fn insert(&mut self, axis: usize, atom: usize, len: usize) {
+        self.atoms.insert(atom, len);
+        self.axes.iter_mut().flatten().filter(|a| **a >= atom).for_each(|a| *a += 1);
+        self.axes[axis].push(atom);
+    }
+
     /// Makes an atom longer or shorter; one of a single element disappears.
     pub fn resize(&mut self, atom: usize, size: usize) {
         self.atoms[atom] = size;
