@@ -149,6 +149,24 @@ fn what_cannot_be_lowered_says_why() {
 }
 
 #[test]
+/// Sizes that are computed count as well as those that are written down.
+#[test]
+fn small_files_that_ask_for_much_memory_are_refused() {
+    for (name, expected) in [
+        ("!!sum", "(Add) makes 100000x100000 elements, expected at most 67108864"),
+        ("!!filled", "(ConstantOfShape) makes 100000x100000 elements"),
+        ("!!tiled", "(Tile) makes 100000x100000 elements"),
+        ("!!expanded", "makes 100000x100000 elements"),
+        ("!!joined", "(ConstantOfShape) makes 100000x100000 elements"),
+        ("!!from_input", "(ConstantOfShape) makes 100x300x800x600 elements"),
+        ("!!range", "(Range) makes "),
+        ("!!map", "(Tile) makes 1000x3000x8000x6000 elements, expected at most 268435456"),
+    ] {
+        let refused = Graph::read(&case(name).graph, None).err().unwrap().to_string();
+        assert!(refused.contains(expected), "{name}: {refused}");
+    }
+}
+
 fn open_sizes_are_asked_for() {
     let bytes = case("!dynamic_size").graph;
     let error = Graph::read(&bytes, None).err().unwrap();
@@ -164,7 +182,7 @@ fn open_sizes_are_asked_for() {
 /// Files that are damaged give a line, whatever the damage is.
 #[test]
 fn damaged_files_are_refused_or_work() {
-    for name in ["conv", "shuffle_gather", "ssd_head", "resize_to_size", "nms"] {
+    for name in ["conv", "shuffle_gather", "ssd_head", "resize_to_size", "nms", "!!sum", "!!tiled"] {
         let graph = case(name).graph;
         for len in (0..graph.len()).step_by(graph.len() / 25 + 1) {
             let _ = attempt(&graph[..len]);

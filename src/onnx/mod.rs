@@ -12,3 +12,6 @@ pub use lower::{Lowered, Output, lower};
 pub use read::{Graph, Input, read_file};
 pub(crate) use run::GraphSession;
 pub use run::Runner;
+
+/// The largest constant that is computed, in elements.
+const MAX_CONSTANT: usize = 1 << 26;

@@ -81,8 +81,9 @@ impl Graph {
     /// `Format` if this is no sound graph, `Unsupported` if it takes anything but one f32 picture, and `Input` if it needs
     /// a size or has another.
     pub fn read(bytes: &[u8], size: Option<[usize; 2]>) -> Result<Self> {
-        let mut proto = guarded(|| onnx().proto_model_for_read(&mut Cursor::new(bytes)))
-            .map_err(|e| Error::format(format!("not an ONNX file: {e}")))?;
+        let foreign = |e: &dyn std::fmt::Display| Error::format(format!("not an ONNX file: {e}"));
+        hostile::count(bytes).map_err(|e| foreign(&e))?;
+        let mut proto = guarded(|| onnx().proto_model_for_read(&mut Cursor::new(bytes))).map_err(|e| foreign(&e))?;
         let graph = proto.graph.as_mut().ok_or_else(|| Error::format("not an ONNX file: it holds no graph"))?;
         if graph.node.is_empty() {
             return Err(Error::format("not an ONNX file: its graph is empty"));
@@ -238,14 +239,17 @@ impl ModelDataResolver for Nowhere {
 }
 
 fn analyse(proto: &ModelProto) -> Result<TypedModel> {
-    let understood = guarded(|| {
+    let foreign = |e: String| Error::unsupported(format!("tract does not understand the graph: {e}"));
+    let parsed = guarded(|| {
         let mut onnx = onnx().with_ignore_output_shapes(true).with_ignore_output_types(true);
         onnx.provider = Arc::new(Nowhere);
         let parsed = onnx.parse(proto, Some("."))?;
         if let Some(name) = parsed.unresolved_inputs.first() {
             return Err(TractError::msg(format!("nothing makes the value `{name}`")));
         }
-        parsed.model.into_typed()
+        Ok(parsed.model)
     });
-    understood.map_err(|e| Error::unsupported(format!("tract does not understand the graph: {e}")))
+    let mut model = parsed.map_err(foreign)?;
+    hostile::infer(&mut model)?;
+    guarded(|| model.into_typed()).map_err(foreign)
 }

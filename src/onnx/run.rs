@@ -8,13 +8,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     gguf::Gguf,
-    nets::convnet::program::Shape,
+    nets::convnet::program::{MAX_ELEMENTS, Shape},
 };
 use tract_core::internal::DimLike;
 use tract_onnx::prelude::*;
-
-/// The most elements of any tensor of the graph.
-const MAX_ELEMENTS: usize = 1 << 28;
 
 /// A graph ready to be run by tract.
 pub struct Runner {

@@ -1,7 +1,7 @@
 """Small ONNX graphs and what ONNX Runtime makes of them: `python graphs.py` writes graphs.bin beside this file.
 
 The file holds cases one after the other: name, graph and outputs, each with its length before it.
-A name that begins with "!" is of a graph that cannot be lowered.
+A name that begins with "!" is of a graph that cannot be lowered, one with "!!" of a graph that is refused.
 """
 
 import os
@@ -70,6 +70,9 @@ class G:
             run = h.make_model(cut, opset_imports=[h.make_opsetid("", self.opset)], ir_version=8).SerializeToString()
         else:
             run = data
+        if name.startswith("!!"):
+            cases.append((name, data, []))
+            return
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         ys = ort.InferenceSession(run, options, providers=["CPUExecutionProvider"]).run(list(keep), {"x": x})
@@ -297,6 +300,8 @@ boxes, scores = flat(g, g.conv(f, 4, 4), 4), g.op("Reshape", g.op("Sigmoid", g.c
 picked = g.op("NonMaxSuppression", boxes, scores, np.array([10]), np.array([0.5], np.float32), np.array([0.1], np.float32))
 which = g.op("Squeeze", g.op("Slice", picked, np.array([2]), np.array([3]), np.array([1])), np.array([1]))
 g.save("nms", g.op("Gather", boxes, which, axis=1), keep=(boxes, scores))
+g.nodes[[node.op_type for node in g.nodes].index("NonMaxSuppression")].attribute.append(h.make_attribute("center_point_box", 1))
+g.save("nms_centres", g.op("Gather", boxes, which, axis=1), keep=(boxes, scores))
 
 one("dynamic_batch", lambda g: g.conv("x", 3, 4), ("batch", 3, 8, 6))
 one("!dynamic_size", lambda g: g.conv("x", 3, 4), (1, 3, "h", "w"))
@@ -324,6 +329,19 @@ one("repeated_between", repeated_between)
 one("repeated_both", lambda g: g.op("Sub", g.op("ReduceMean", "x", axes=[3], keepdims=1), g.op("ReduceMax", "x", axes=[1, 2], keepdims=1)))
 one("repeated_channels", lambda g: g.op("Mul", g.op("Expand", g.op("ReduceMean", "x", axes=[1], keepdims=1), np.array([1, 3, 8, 6])), "x"))
 one("repeated_table", lambda g: g.op("Mul", g.op("GlobalAveragePool", "x"), rng.normal(size=(1, 3, 8, 6))))
+one("small_sum", lambda g: g.op("Div", g.op("Relu", "x"), g.op("Add", g.op("Relu", "x"), np.float32(1e-8))))
+
+# A small file that asks for much memory.
+filled = lambda g, *sizes: g.op("ConstantOfShape", np.array(sizes))
+whole = lambda g, *numbers: g.op("Mul", np.array(numbers), np.array([1000]))
+one("!!sum", lambda g: g.op("Add", "x", g.op("ReduceMean", g.op("Add", filled(g, 1, 100000), filled(g, 100000, 1)), axes=[0, 1])))
+one("!!filled", lambda g: g.op("Add", "x", g.op("ReduceMean", g.op("ConstantOfShape", whole(g, 100, 100)), axes=[0, 1])))
+one("!!tiled", lambda g: g.op("Add", "x", g.op("ReduceMean", g.op("Tile", np.zeros((1, 1)), whole(g, 100, 100)), axes=[0, 1])))
+one("!!expanded", lambda g: g.op("Add", "x", g.op("ReduceMean", g.op("Expand", np.zeros((1, 1)), whole(g, 100, 100)), axes=[0, 1])))
+one("!!joined", lambda g: g.op("Add", "x", g.op("ReduceMean", g.op("ConstantOfShape", g.op("Concat", np.array([100000]), np.array([100000]), axis=0)), axes=[0, 1])))
+one("!!from_input", lambda g: g.op("Add", "x", g.op("ReduceMean", g.op("ConstantOfShape", g.op("Mul", g.op("Shape", "x"), np.array([100]))), axes=[0, 1, 2, 3])))
+one("!!range", lambda g: g.op("Add", "x", g.op("ReduceMean", g.op("Range", np.float32(0), np.float32(1), g.op("Mul", np.float32(1e-6), np.float32(1e-6))), axes=[0])))
+one("!!map", lambda g: g.op("Tile", "x", whole(g, 1, 1, 1, 1)))
 
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "graphs.bin"), "wb") as out:
     def put(data):

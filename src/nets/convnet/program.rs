@@ -17,7 +17,7 @@ use std::fmt;
 /// sizes and offsets cannot overflow.
 const MAX_SIDE: usize = 1 << 20;
 const MAX_CHANNELS: usize = 1 << 16;
-const MAX_ELEMENTS: usize = 1 << 28;
+pub(crate) const MAX_ELEMENTS: usize = 1 << 28;
 /// Pixels from the first that a convolution's window meets to the last.
 const MAX_REACH: u64 = 1 << 12;
 /// Elements of the rows under a window, which depthwise convolutions keep for each thread.

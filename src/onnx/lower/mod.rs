@@ -18,6 +18,7 @@ mod simplify;
 mod view;
 
 use super::{
+    MAX_CONSTANT,
     guard::guarded,
     read::{Graph, dims},
 };
@@ -48,9 +49,6 @@ use tract_core::{
 };
 use tract_onnx_opl::resize::Resize;
 use view::View;
-
-/// The largest constant that is computed, in elements.
-const MAX_CONSTANT: usize = 1 << 26;
 
 /// A graph as a network of ours.
 #[derive(Debug, Clone)]
