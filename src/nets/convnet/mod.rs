@@ -26,11 +26,8 @@ pub use session::Session;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use program::{Op, Program, Quant, Shape};
-use std::collections::BTreeMap;
-use weights::{FilterShape, Loaded, LoadedWeights};
-
-/// Weights in half precision, which become f32 when a file is opened.
-const MAX_WIDENED: usize = 1 << 27;
+use std::collections::{BTreeMap, HashSet};
+use weights::{FilterShape, Loaded};
 
 /// A network: its program, and its weights where they are mapped.
 pub struct ConvNet {
@@ -49,26 +46,25 @@ impl ConvNet {
         let program = read_program(file)?;
         let mut constants = BTreeMap::new();
         let mut filters = Vec::with_capacity(program.ops().len());
-        let mut widened = 0;
+        let mut names = HashSet::new();
         for op in program.ops() {
             filters.push(match op {
                 Op::Conv { x, name, .. } => {
                     let shape = FilterShape::of(op, program.shapes()[*x].c).expect("a convolution");
                     let filter = Loaded::load(file, name, shape)?;
+                    // Much of it is copied, so what is copied must not be more than what the file holds.
+                    if !names.insert(name) {
+                        let (file, i) = (file.name(), filters.len());
+                        let message = format!(
+                            "{file}: operation {i} is called `{name}` as another is, expected weights of its own"
+                        );
+                        return Err(Error::format(message));
+                    }
                     if filter.is_integer() != program.quants()[*x].is_some() {
                         let (file, i) = (file.name(), filters.len());
                         let message =
                             format!("{file}: operation {i} multiplies bytes by floats, expected both of a kind");
                         return Err(Error::format(message));
-                    }
-                    // Many operations may name the same few weights.
-                    if let LoadedWeights::Wide(wide) = &filter.weight {
-                        widened += wide.len();
-                    }
-                    if widened > MAX_WIDENED {
-                        let file = file.name();
-                        let message = format!("{file}: more than {MAX_WIDENED} weights in half precision");
-                        return Err(Error::unsupported(message));
                     }
                     Some(filter)
                 }

@@ -340,3 +340,29 @@ fn weights_that_some_cpus_multiply_wrongly_are_refused() {
     let refused = load(-128).unwrap_err().to_string();
     assert_eq!(refused, "test: tensor `conv.weight` has the byte -128, expected -127 to 127");
 }
+
+#[test]
+fn convolutions_of_the_same_weights_are_refused() {
+    let one = |x: usize, name: &str| Op::Conv {
+        x,
+        name: name.into(),
+        channels: 1,
+        groups: 1,
+        window: window([1, 1], 1, 1, [0; 4]),
+        then: Activation::None,
+    };
+    let program = Program::new(Shape::new(2, 2, 1), vec![one(0, "first"), one(1, "other")], vec![], vec![2]).unwrap();
+    let filter = Filter { weights: Weights::F32(vec![0.5]), bias: vec![0.0], gain: vec![] };
+    let filters = ["first", "other"].map(|name| (name.into(), filter.clone())).into();
+    let mut writer = Writer::new();
+    Draft { program, filters, constants: BTreeMap::new() }.write(&mut writer);
+    let mut file = Vec::new();
+    writer.write(&mut file).unwrap();
+    let load = |file: &[u8]| ConvNet::load(&Gguf::from_bytes(Bytes::from(file), "test").unwrap()).map(drop);
+    assert!(load(&file).is_ok());
+    let name = br#""name":"other""#;
+    let at = file.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    file[at..][..name.len()].copy_from_slice(br#""name":"first""#);
+    let refused = load(&file).unwrap_err().to_string();
+    assert_eq!(refused, "test: operation 1 is called `first` as another is, expected weights of its own");
+}
