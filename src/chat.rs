@@ -5,6 +5,7 @@ use crate::model::Model;
 use crate::nets::decoder::{BATCH, Logits, Session};
 use crate::nets::kv::CacheType;
 use crate::text::{Message, RenderOptions, Sampler, SamplerOptions, Specials, StopMatcher, StreamDecoder};
+use crate::threads::{all_threads, check_threads};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ pub struct ChatOptions {
     pub context: Option<usize>,
     /// How keys and values are stored.
     pub cache: CacheType,
-    /// Threads to compute with.
+    /// Threads to compute with, 1 to 1024.
     pub threads: usize,
     /// Tokens of an answer, at most.
     pub max_tokens: Option<usize>,
@@ -39,7 +40,7 @@ impl Default for ChatOptions {
             raw: false,
             context: None,
             cache: CacheType::default(),
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: all_threads(),
             max_tokens: None,
             stop: Vec::new(),
             shift: false,
@@ -121,9 +122,7 @@ impl Chat {
         if context == 0 {
             return Err(Error::input("a context of 0 tokens: expected at least 1"));
         }
-        if options.threads == 0 {
-            return Err(Error::input("0 threads: expected at least 1"));
-        }
+        check_threads(options.threads)?;
         // Refuses empty stop strings before anything is computed.
         StopMatcher::new(options.stop.iter().cloned())?;
         let session = model.decoder().session(context, options.cache, options.threads)?;

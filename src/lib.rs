@@ -75,4 +75,5 @@ pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "image")]
 pub use image::{Detection, Picture};
 pub use model::Model;
+pub use threads::all_threads;
 pub use translate::{TranslateOptions, Translation, Translator};

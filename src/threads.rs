@@ -5,6 +5,7 @@
 //! nothing: on a busy machine the others simply do more. Between steps threads spin for a bounded time, because the next
 //! step of a token comes within microseconds, and then sleep.
 
+use crate::error::{Error, Result};
 use std::any::Any;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -18,6 +19,25 @@ use std::time::{Duration, Instant};
 /// idle machine loses next to nothing against spinning forever, and too short to use up a core's share that others want.
 /// `benches/threads.rs` measures both.
 const SPIN: Duration = Duration::from_micros(20);
+
+/// The most threads that may be asked for.
+const MAX_THREADS: usize = 1024;
+
+/// As many threads as this machine has cores for the program: what computes where nobody says how many.
+pub fn all_threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
+}
+
+/// Checks a number of threads that somebody asks for.
+///
+/// # Errors
+/// `Input`, unless it is 1 to 1024.
+pub(crate) fn check_threads(threads: usize) -> Result<()> {
+    match threads {
+        1..=MAX_THREADS => Ok(()),
+        _ => Err(Error::input(format!("{threads} threads: expected 1 to {MAX_THREADS}"))),
+    }
+}
 
 /// A team of threads, the calling one included. Dropping it ends the workers.
 pub struct Team {

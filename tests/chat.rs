@@ -154,7 +154,8 @@ fn every_cache_type_answers() {
 fn senseless_options_are_refused() {
     let model = model();
     for (bad, message) in [
-        (ChatOptions { threads: 0, ..options() }, "0 threads"),
+        (ChatOptions { threads: 0, ..options() }, "0 threads: expected 1 to 1024"),
+        (ChatOptions { threads: 1025, ..options() }, "1025 threads: expected 1 to 1024"),
         (ChatOptions { context: Some(0), ..options() }, "a context of 0"),
         (ChatOptions { context: Some(usize::MAX), ..options() }, "a context of"),
         (ChatOptions { stop: vec![String::new()], ..options() }, "stop"),

@@ -149,7 +149,7 @@ fn files_of_another_kind_are_named() {
 #[test]
 fn senseless_options_are_refused() {
     for (bad, message) in [
-        (TranslateOptions { threads: 0, ..options() }, "threads is 0"),
+        (TranslateOptions { threads: 0, ..options() }, "0 threads: expected 1 to 1024"),
         (TranslateOptions { beam: 0, ..options() }, "beam is 0"),
         (TranslateOptions { batch: 0, ..options() }, "batch is 0"),
         (TranslateOptions { length_penalty: f32::NAN, ..options() }, "length_penalty is NaN"),

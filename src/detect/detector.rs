@@ -12,6 +12,7 @@ use crate::nets::convnet::program::Shape;
 use crate::nets::convnet::{ConvNet, Session};
 #[cfg(feature = "onnx")]
 use crate::onnx::GraphSession;
+use crate::threads::{all_threads, check_threads};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -163,7 +164,7 @@ impl Detector {
     /// As [`Detector::open`], with this many threads.
     ///
     /// # Errors
-    /// As [`Detector::open`], and `Input` for 0 threads.
+    /// As [`Detector::open`], and `Input` unless there are 1 to 1024 threads.
     pub fn open_with_threads(path: impl AsRef<Path>, threads: usize) -> Result<Self> {
         let path = path.as_ref();
         #[cfg(feature = "onnx")]
@@ -213,7 +214,7 @@ impl Detector {
     /// The same detector with this many threads.
     ///
     /// # Errors
-    /// `Input` for 0 threads.
+    /// `Input` unless there are 1 to 1024 threads.
     pub fn with_threads(self, threads: usize) -> Result<Self> {
         check_threads(threads)?;
         Ok(Self { engine: self.engine.with_threads(threads)?, threads, ..self })
@@ -339,14 +340,6 @@ impl Detector {
     pub fn times(&self) -> Times {
         self.times
     }
-}
-
-fn all_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn check_threads(threads: usize) -> Result<()> {
-    if threads == 0 { Err(Error::input("0 threads: expected at least 1")) } else { Ok(()) }
 }
 
 impl std::fmt::Debug for Detector {

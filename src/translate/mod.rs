@@ -14,6 +14,7 @@ use crate::gguf::Gguf;
 use crate::nets::encdec::{EncDec, Found, Request, SearchOptions, Session, Shortlist};
 use crate::nets::kv::CacheType;
 use crate::text::{Specials, Tokenizer};
+use crate::threads::{all_threads, check_threads};
 use direction::Direction;
 use parts::{Part, Parts};
 use std::path::Path;
@@ -42,7 +43,7 @@ pub struct TranslateOptions {
     pub batch: usize,
     /// Uses the file's shortlist, if it has one.
     pub shortlist: bool,
-    /// Threads to compute with.
+    /// Threads to compute with, 1 to 1024.
     pub threads: usize,
 }
 
@@ -59,14 +60,15 @@ impl Default for TranslateOptions {
             max_length_ratio: 3.0,
             batch: 16,
             shortlist: true,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: all_threads(),
         }
     }
 }
 
 impl TranslateOptions {
     fn check(&self) -> Result<()> {
-        let whole = [("beam", self.beam, 64), ("batch", self.batch, 1024), ("threads", self.threads, 1024)];
+        check_threads(self.threads)?;
+        let whole = [("beam", self.beam, 64), ("batch", self.batch, 1024)];
         if let Some((name, value, max)) = whole.into_iter().find(|(_, value, max)| !(1..=*max).contains(value)) {
             return Err(Error::input(format!("{name} is {value}, expected 1 to {max}")));
         }

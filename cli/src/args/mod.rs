@@ -9,11 +9,12 @@ use crate::{
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 #[cfg(feature = "translate")]
 use pupil::TranslateOptions;
+pub use pupil::all_threads;
 #[cfg(feature = "chat")]
 use pupil::{ChatOptions, Model, nets::kv::CacheType, text::SamplerOptions};
 #[cfg(feature = "eval")]
 use pupil_distill::{eval::translate::Tokenize, shortlist};
-use std::{path::PathBuf, thread};
+use std::path::PathBuf;
 pub use values::*;
 
 /// Runs small language models and detectors from one GGUF file.
@@ -733,11 +734,6 @@ impl ConvertArgs {
             half,
         })
     }
-}
-
-/// As many threads as the machine has cores for us.
-pub fn all_threads() -> usize {
-    thread::available_parallelism().map_or(1, |n| n.get())
 }
 
 /// Reads the command line. A value may begin with a minus, so that what is wrong with -1 is said by the option itself.
