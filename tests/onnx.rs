@@ -5,9 +5,10 @@
 use pupil::{
     Detector, ErrorKind, Picture,
     bytes::Bytes,
+    detect::boxes::Form,
     gguf::{Gguf, Writer},
     nets::convnet::{ConvNet, Session, program::Activation, program::Op},
-    onnx::{ConvertOptions, Engine, Graph, Lowered, Runner, convert, lower, read_file},
+    onnx::{ConvertOptions, Converted, Engine, Graph, Lowered, Runner, Suppression, convert, lower, read_file},
 };
 use std::{path::Path, sync::Arc};
 
@@ -148,7 +149,6 @@ fn what_cannot_be_lowered_says_why() {
     assert!(cubic.contains("node `Resize") && cubic.contains("cubic"), "{cubic}");
 }
 
-#[test]
 /// Sizes that are computed count as well as those that are written down.
 #[test]
 fn small_files_that_ask_for_much_memory_are_refused() {
@@ -167,6 +167,7 @@ fn small_files_that_ask_for_much_memory_are_refused() {
     }
 }
 
+#[test]
 fn open_sizes_are_asked_for() {
     let bytes = case("!dynamic_size").graph;
     let error = Graph::read(&bytes, None).err().unwrap();
@@ -218,9 +219,24 @@ fn a_detector_is_converted_in_memory() {
     let classes = Some(["a", "b", "c", "d", "e"].map(String::from).to_vec());
     let options = ConvertOptions { head: Some("boxes".into()), classes, half: true, ..Default::default() };
     let converted = convert(&case("nms").graph, "nms.onnx", &options).unwrap();
-    assert!(converted.cut);
+    assert_eq!((converted.cut, form(&converted)), (Some(Suppression { centres: false }), Some(Form::Corners)));
     let bytes = converted.to_bytes().unwrap();
     Detector::from_bytes(Bytes::from(&bytes[..]), "nms").unwrap();
+}
+
+fn form(converted: &Converted) -> Option<Form> {
+    converted.spec.head.form()
+}
+
+/// Suppression says whether boxes are centres and sizes; in which order their corners come, only its user knows.
+#[test]
+fn boxes_are_what_the_graph_or_its_user_says() {
+    let options = |boxes| ConvertOptions { head: Some("boxes".into()), boxes, ..Default::default() };
+    let made = |name: &str, boxes| form(&convert(&case(name).graph, name, &options(boxes)).unwrap());
+    assert_eq!(made("nms_centres", None), Some(Form::Centre));
+    assert_eq!(made("nms_centres", Some(Form::Corners)), Some(Form::Corners));
+    assert_eq!(made("nms", None), Some(Form::Corners));
+    assert_eq!(made("nms", Some(Form::CornersYx)), Some(Form::CornersYx));
 }
 
 /// A graph that cannot be lowered is a detector all the same.

@@ -322,6 +322,23 @@ fn conversion_to_bytes() {
     good(&["detect", "-m", m, arg(&pictures.join("a.png"))]);
 }
 
+/// What tract runs is said, but not where the objects are.
+#[cfg(feature = "onnx")]
+#[test]
+fn graphs_that_tract_runs() {
+    let (onnx, model) = (file("boxes.onnx", &graph("!boxes")), place("boxes.gguf"));
+    let picture = place("boxes.png");
+    scene().save(&picture).unwrap();
+    let out = good(&["convert", arg(&onnx), "-o", arg(&model), "--head", "boxes", "--boxes", "yxyx"]);
+    assert!(out.contains("\nboxes       yxyx\n") && out.contains("\nengine      tract, because "), "{out}");
+    let ran = run(&["detect", "-m", arg(&model), arg(&picture), "--json"]);
+    assert_eq!((ran.code, lines(&ran.out).len()), (Some(0), 1), "{}", ran.err);
+    assert!(ran.err.ends_with("boxes.gguf: tract runs this network, which takes longer; pupil convert says why\n"));
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    let out = good(&["convert", arg(&onnx), "-o", arg(&model), "--head", "boxes"]);
+    assert!(out.contains("\nboxes       xyxy, as is usual; see --boxes\n"), "{out}");
+}
+
 /// The figures that were measured with other programs on these photos. Slow:
 /// `cargo test --release -p pupil-cli --test detect -- --ignored --nocapture`
 #[test]

@@ -47,6 +47,14 @@ pub enum Form {
 }
 
 impl Form {
+    /// Their names, for `--boxes`.
+    pub const NAMES: [(&str, Self); 3] = [("xyxy", Self::Corners), ("yxyx", Self::CornersYx), ("cxcywh", Self::Centre)];
+
+    /// Its name, for `--boxes`.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, form)| *form == self).map_or("", |(name, _)| name)
+    }
+
     /// Left, top, right, bottom in pixels; `unit` is what 1 stands for, in each direction.
     pub(super) fn corners(self, [a, b, c, d]: [f32; 4], unit: [f32; 2]) -> [f32; 4] {
         let [x0, y0, x1, y1] = match self {

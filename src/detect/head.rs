@@ -1,7 +1,7 @@
 //! The head: how a network's outputs say where objects are.
 
 use super::anchors::Anchors;
-use super::boxes::Boxes;
+use super::boxes::{Boxes, Form};
 use super::candidates::Candidates;
 use super::distances::Distances;
 use super::finals::Final;
@@ -43,6 +43,25 @@ impl Head {
             Self::Boxes(head) => head.classes(shapes),
             Self::Final(_) => None,
         }
+    }
+
+    /// What the four numbers of a box are, if the outputs have boxes as they are.
+    pub fn form(&self) -> Option<Form> {
+        match self {
+            Self::Boxes(head) => Some(head.form),
+            Self::Final(head) => Some(head.form),
+            _ => None,
+        }
+    }
+
+    /// The same head with boxes of another form; `None` if the outputs have no boxes as they are.
+    pub fn with_form(mut self, form: Form) -> Option<Self> {
+        match &mut self {
+            Self::Boxes(head) => head.form = form,
+            Self::Final(head) => head.form = form,
+            _ => return None,
+        }
+        Some(self)
     }
 
     /// Whether overlapping boxes are still to be dropped.

@@ -1,8 +1,8 @@
 //! From an ONNX file to a detector's GGUF file.
 
-use super::{Graph, Input, Lowered, Output, Runner, lower};
+use super::{Graph, Input, Lowered, Output, Runner, Suppression, lower};
 use crate::{
-    detect::{Preset, Spec, guess},
+    detect::{Preset, Spec, boxes::Form, guess},
     error::{Error, Result},
     gguf::{Gguf, Writer},
     image::Fit,
@@ -25,8 +25,10 @@ pub struct ConvertOptions {
     pub size: Option<[usize; 2]>,
     /// The name of the head.
     pub head: Option<String>,
-    /// The names of the classes.
+    /// What the four numbers of a box are, where the graph decodes boxes.
+    pub boxes: Option<Form>,
     pub classes: Option<Vec<String>>,
+    /// The names of the classes.
     /// How pictures are brought to the input's size.
     pub fit: Option<Fit>,
     /// Whether the network sees blue, green, red.
@@ -64,8 +66,8 @@ pub struct Converted {
     pub input: Input,
     /// What it gives, as it lies for the head.
     pub outputs: Vec<Output>,
-    /// Whether box suppression was cut off at the graph's end.
-    pub cut: bool,
+    /// The box suppression that was cut off at the graph's end, if any.
+    pub cut: Option<Suppression>,
     /// The name of the head.
     pub head: &'static str,
     /// All that the file says besides the network.
@@ -85,7 +87,7 @@ pub fn convert(bytes: &[u8], name: &str, options: &ConvertOptions) -> Result<Con
 
 fn try_convert(bytes: &[u8], options: &ConvertOptions) -> Result<Converted> {
     let graph = Graph::read(bytes, options.size)?;
-    let (input, cut) = (graph.input(), graph.is_cut());
+    let (input, cut) = (graph.input(), graph.cut());
     let (outputs, engine) = match lower(&graph) {
         Ok(Lowered { draft, outputs }) => (outputs, Engine::Net(if options.half { halved(draft) } else { draft })),
         Err(why) => {
@@ -97,24 +99,38 @@ fn try_convert(bytes: &[u8], options: &ConvertOptions) -> Result<Converted> {
     if shape.c != 3 {
         return Err(Error::unsupported(format!("the input has {} channels, expected 3", shape.c)));
     }
-    let (head, spec) = describe(&outputs, shape, options)?;
+    let (head, spec) = describe(&outputs, shape, cut, options)?;
     let shapes: Vec<Shape> = outputs.iter().map(|output| output.shape).collect();
     spec.check(shape, &shapes).map_err(|e| Error::input(e.to_string()))?;
     Ok(Converted { input, outputs, cut, head, spec, engine })
 }
 
 /// The head, named or guessed, and all that belongs to it.
-fn describe(outputs: &[Output], input: Shape, options: &ConvertOptions) -> Result<(&'static str, Spec)> {
+fn describe(
+    outputs: &[Output],
+    input: Shape,
+    cut: Option<Suppression>,
+    options: &ConvertOptions,
+) -> Result<(&'static str, Spec)> {
     let outputs: Vec<_> = outputs.iter().map(|output| (output.name.clone(), output.shape)).collect();
-    let (preset, head) = match &options.head {
+    let (preset, mut head) = match &options.head {
         Some(name) => {
             let preset = Preset::named(name)?;
             (preset, preset.head(&outputs, input)?)
         }
         None => guess(&outputs, input)?,
     };
-    let mut spec = preset.spec(head, &outputs, input, options.classes.clone());
+    let centres = cut.filter(|cut| cut.centres).and(head.form()).map(|_| Form::Centre);
+    if let Some(form) = options.boxes.or(centres) {
+        head = head.with_form(form).ok_or_else(|| {
+            let (form, head) = (form.name(), preset.name);
+            Error::input(format!(
+                "boxes as {form}: the head {head} makes boxes itself, expected one of a graph that does"
+            ))
+        })?;
+    }
     let geometry = &mut spec.geometry;
+    let mut spec = preset.spec(head, &outputs, input, options.classes.clone());
     geometry.fit = options.fit.unwrap_or(geometry.fit);
     geometry.bgr = options.bgr.unwrap_or(geometry.bgr);
     geometry.mean = options.mean.unwrap_or(geometry.mean);

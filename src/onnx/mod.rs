@@ -9,7 +9,7 @@ mod run;
 
 pub use convert::{ConvertOptions, Converted, Engine, convert, cost, holds_graph};
 pub use lower::{Lowered, Output, lower};
-pub use read::{Graph, Input, read_file};
+pub use read::{Graph, Input, Suppression, read_file};
 pub(crate) use run::GraphSession;
 pub use run::Runner;
 

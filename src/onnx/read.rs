@@ -34,8 +34,15 @@ pub struct Graph {
     pub(crate) input: Input,
     /// The outputs' names.
     pub(crate) outputs: Vec<String>,
-    /// Whether the graph went on with box suppression after its outputs.
-    pub(crate) cut: bool,
+    /// What follows after its outputs in the file, if the graph was cut.
+    pub(crate) cut: Option<Suppression>,
+}
+
+/// Box suppression at a graph's end, which was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suppression {
+    /// Whether it takes boxes as their centres and sizes. Corners may come in any order, as it is all one to it.
+    pub centres: bool,
 }
 
 /// The picture that a graph takes.
@@ -108,8 +115,8 @@ impl Graph {
         self.outputs.iter().zip(dims).map(|(name, dims)| Ok((name.clone(), dims?))).collect()
     }
 
-    /// Whether box suppression was cut off: the outputs are the boxes and scores that went into it.
-    pub fn is_cut(&self) -> bool {
+    /// The box suppression that was cut off, if any: the outputs are the boxes and scores that went into it.
+    pub fn cut(&self) -> Option<Suppression> {
         self.cut
     }
 }
@@ -198,20 +205,22 @@ fn type_name(number: i32) -> String {
 
 /// Where a graph ends in the suppression of boxes, its outputs become the boxes and scores that go into that: finding the
 /// boxes is ours.
-fn cut_suppression(graph: &mut GraphProto) -> Result<bool> {
+fn cut_suppression(graph: &mut GraphProto) -> Result<Option<Suppression>> {
     let mut ends: Vec<String> = Vec::new();
+    let mut centres = false;
     for node in graph.node.iter().filter(|node| node.op_type == "NonMaxSuppression") {
         let [boxes, scores, ..] = &node.input[..] else {
             return Err(Error::format(format!("node `{}` (NonMaxSuppression) has no boxes and scores", node.name)));
         };
+        centres |= node.attribute.iter().any(|attribute| attribute.name == "center_point_box" && attribute.i == 1);
         ends.extend([boxes, scores].into_iter().filter(|name| !ends.contains(name)).cloned().collect::<Vec<_>>());
     }
     if ends.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     graph.output = ends.into_iter().map(|name| ValueInfoProto { name, ..Default::default() }).collect();
     drop_unused(graph);
-    Ok(true)
+    Ok(Some(Suppression { centres }))
 }
 
 /// Removes the nodes that no output needs, so that tract need not understand them.

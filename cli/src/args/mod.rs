@@ -661,6 +661,9 @@ pub struct ConvertArgs {
     /// How the outputs say where objects are, e.g. yolox
     #[arg(long, value_name = "NAME")]
     pub head: Option<String>,
+    /// What a box of the graph's is, if it gives boxes: xyxy (left, top, right, bottom), yxyx or cxcywh (centre and size)
+    #[arg(long, value_name = "FORM", value_parser = ["xyxy", "yxyx", "cxcywh"])]
+    pub boxes: Option<String>,
     /// The classes: coco, a file with a name on each line, or names with commas between them
     #[arg(long, value_name = "FILE|NAMES")]
     pub classes: Option<String>,
@@ -694,10 +697,11 @@ pub struct ConvertArgs {
 #[cfg(feature = "onnx")]
 impl ConvertArgs {
     /// Options that only detectors have, and whether they were given.
-    pub fn of_detectors(&self) -> [(&'static str, bool); 10] {
+    pub fn of_detectors(&self) -> [(&'static str, bool); 11] {
         [
             ("--int8", self.int8),
             ("--head", self.head.is_some()),
+            ("--boxes", self.boxes.is_some()),
             ("--classes", self.classes.is_some()),
             ("--size", self.size.is_some()),
             ("--resize", self.resize.is_some()),
@@ -711,7 +715,7 @@ impl ConvertArgs {
 
     /// The options of the conversion but for the classes.
     pub fn options(&self) -> Outcome<pupil::onnx::ConvertOptions> {
-        use pupil::image::Fit;
+        use pupil::{detect::boxes::Form, image::Fit};
         let half = match self.dtype.as_deref() {
             None | Some("f32") => false,
             Some("f16") => true,
@@ -724,6 +728,11 @@ impl ConvertArgs {
         Ok(pupil::onnx::ConvertOptions {
             size: self.size.map(|Size { width, height }| [height, width]),
             head: self.head.clone(),
+            boxes: self
+                .boxes
+                .as_ref()
+                .and_then(|boxes| Form::NAMES.iter().find(|(name, _)| name == boxes))
+                .map(|f| f.1),
             classes: None,
             fit: self.resize.as_ref().map(fit),
             bgr: self.order.as_ref().map(|order| order == "bgr"),

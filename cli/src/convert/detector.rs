@@ -107,7 +107,11 @@ fn report(args: &ConvertArgs, converted: &Converted) -> Outcome {
     let Converted { outputs, cut, head, spec, engine, .. } = converted;
     println!("input       {}", inspect::input(&spec.geometry));
     let outputs: Vec<_> = outputs.iter().map(|output| format!("{} {}", output.name, output.shape)).collect();
-    println!("outputs     {}{}", outputs.join(", "), if *cut { "; the graph's own NMS is left out" } else { "" });
+    println!(
+        "outputs     {}{}",
+        outputs.join(", "),
+        if cut.is_some() { "; the graph's own NMS is left out" } else { "" }
+    );
     let ending = if spec.classes.len() == 1 { "" } else { "es" };
     println!("head        {head}, {} class{ending}", spec.classes.len());
     match engine {
@@ -131,6 +135,11 @@ fn operations(draft: &Draft) -> String {
         *kinds.entry(kind(op)).or_default() += 1;
     }
     let kinds: Vec<_> = kinds.into_iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    if let Some(form) = spec.head.form() {
+        // Suppression takes corners in any order, and the head's usual one may not be this graph's.
+        let sure = args.boxes.is_some() || cut.is_some_and(|cut| cut.centres);
+        println!("boxes       {}{}", form.name(), if sure { "" } else { ", as is usual; see --boxes" });
+    }
     format!("{}: {}", draft.program.ops().len(), kinds.join(", "))
 }
 
