@@ -14,7 +14,11 @@ use pupil::{
     onnx::{ConvertOptions, Converted, Engine, convert, cost, read_file},
     output,
 };
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Converts the file that `args` name, and says what was done.
 pub fn run(args: &ConvertArgs) -> Outcome {
@@ -37,9 +41,14 @@ fn quantize(converted: &mut Converted, folder: &Path, args: &ConvertArgs) -> Out
     let pictures = pictures(folder, args.pictures, &converted.spec.geometry)?;
     let options = Options { threads: args.threads.unwrap_or_else(all_threads), budget: args.budget };
     let bar = progress::parts();
-    converted.change(|draft, _| {
+    converted.change(|draft, spec| {
         let mut place = |i: usize, out: &mut [f32]| {
-            out.copy_from_slice(&pictures[i]);
+            match &pictures[i] {
+                Sample::Placed(numbers) => out.copy_from_slice(numbers),
+                Sample::File(path) => {
+                    spec.geometry.place(&Picture::open(path)?, out);
+                }
+            }
             Ok(())
         };
         let mut samples = Samples { count: pictures.len(), place: &mut place };
@@ -51,25 +60,37 @@ fn quantize(converted: &mut Converted, folder: &Path, args: &ConvertArgs) -> Out
     Ok(report)
 }
 
-/// Up to `count` pictures of a folder, taken at equal distances, placed and normalised. Bad ones are left out.
-fn pictures(folder: &Path, count: usize, geometry: &Geometry) -> Outcome<Vec<Vec<f32>>> {
+/// Bytes of pictures that are kept as the network sees them. The others are read again each time.
+const MAX_PLACED: usize = 256 << 20;
+
+/// A picture to calibrate with.
+enum Sample {
+    /// Placed and normalised. The first ones are, which are looked at most.
+    Placed(Vec<f32>),
+    File(PathBuf),
+}
+
+/// Up to `count` pictures of a folder, taken at equal distances. Bad ones are left out.
+fn pictures(folder: &Path, count: usize, geometry: &Geometry) -> Outcome<Vec<Sample>> {
     if !folder.is_dir() {
         return Err(Failure::Message(format!("{}: no folder, expected one of pictures", folder.display())));
     }
     let files = list(folder, 0)?;
     let count = count.min(files.len());
-    let mut placed = Vec::with_capacity(count);
+    let numbers = geometry.width * geometry.height * 3;
+    let mut samples = Vec::with_capacity(count);
     for file in (0..count).map(|i| &files[i * files.len() / count]) {
         match Picture::open(file) {
-            Ok(picture) => {
-                let mut out = vec![0.0; geometry.width * geometry.height * 3];
-                geometry.place(&picture, &mut out);
-                placed.push(out);
+            Ok(picture) if (samples.len() + 1) * numbers * size_of::<f32>() <= MAX_PLACED => {
+                let mut placed = vec![0.0; numbers];
+                geometry.place(&picture, &mut placed);
+                samples.push(Sample::Placed(placed));
             }
+            Ok(_) => samples.push(Sample::File(file.clone())),
             Err(error) => eprintln!("pupil: {error}; left out"),
         }
     }
-    Ok(placed)
+    Ok(samples)
 }
 
 /// What became of the convolutions.
@@ -114,6 +135,11 @@ fn report(args: &ConvertArgs, converted: &Converted) -> Outcome {
     );
     let ending = if spec.classes.len() == 1 { "" } else { "es" };
     println!("head        {head}, {} class{ending}", spec.classes.len());
+    if let Some(form) = spec.head.form() {
+        // Suppression takes corners in any order, and the head's usual one may not be this graph's.
+        let sure = args.boxes.is_some() || cut.is_some_and(|cut| cut.centres);
+        println!("boxes       {}{}", form.name(), if sure { "" } else { ", as is usual; see --boxes" });
+    }
     match engine {
         Engine::Net(draft) => {
             let (parameters, products) = cost(&draft.program);
@@ -135,11 +161,6 @@ fn operations(draft: &Draft) -> String {
         *kinds.entry(kind(op)).or_default() += 1;
     }
     let kinds: Vec<_> = kinds.into_iter().map(|(kind, n)| format!("{n} {kind}")).collect();
-    if let Some(form) = spec.head.form() {
-        // Suppression takes corners in any order, and the head's usual one may not be this graph's.
-        let sure = args.boxes.is_some() || cut.is_some_and(|cut| cut.centres);
-        println!("boxes       {}{}", form.name(), if sure { "" } else { ", as is usual; see --boxes" });
-    }
     format!("{}: {}", draft.program.ops().len(), kinds.join(", "))
 }
 
