@@ -15,7 +15,7 @@ use pupil::{
 use serde_json::json;
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
     path::PathBuf,
     sync::mpsc::{Receiver, sync_channel},
     thread,
@@ -24,6 +24,13 @@ use std::{
 
 /// Lines that are translated together, for each sentence of a batch: so that sentences of like length come together.
 const LINES: usize = 8;
+/// Lines of more bytes than these are not translated together.
+const BATCH_BYTES: usize = 1 << 20;
+/// The longest line.
+const MAX_LINE: usize = 16 << 20;
+/// How much is read at once, and how often ahead of what is translated.
+const PIECE: usize = 1 << 16;
+const PIECES: usize = 16;
 
 /// Translates what `args` name.
 pub fn run(args: &TranslateArgs) -> Outcome {
@@ -46,7 +53,7 @@ pub fn run(args: &TranslateArgs) -> Outcome {
     }
     let bytes = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
     let bar = progress::bytes(bytes);
-    let lines = match file {
+    let mut lines = match file {
         Some(file) => Lines::of(file),
         None => Lines::of(io::stdin()),
     };
@@ -57,15 +64,22 @@ pub fn run(args: &TranslateArgs) -> Outcome {
             break;
         }
         let mut texts = Vec::with_capacity(batch.len());
+        let mut wrong = None;
         for line in &batch {
-            let text = std::str::from_utf8(line).map_err(|error| {
-                let at = at + error.valid_up_to();
-                Failure::Message(format!("{name}: byte {at} is not UTF-8, expected text in UTF-8"))
-            })?;
-            texts.push(if at == 0 { input::without_mark(text) } else { text });
+            match std::str::from_utf8(line) {
+                Ok(text) => texts.push(if at == 0 { input::without_mark(text) } else { text }),
+                Err(error) => {
+                    wrong = Some((at + error.valid_up_to(), to.lines + texts.len() + 1));
+                    break;
+                }
+            }
             at += line.len();
         }
         to.write(&texts, &translate(&mut translator, &texts)?, "")?;
+        if let Some((byte, line)) = wrong {
+            let message = format!("{name}: byte {byte}, in line {line}, is not UTF-8, expected text in UTF-8");
+            return Err(Failure::Message(message));
+        }
         bar.inc(batch.iter().map(|line| line.len() as u64).sum());
     }
     bar.finish_and_clear();
@@ -88,30 +102,79 @@ fn translate(translator: &mut Translator, texts: &[&str]) -> Outcome<Vec<Transla
     Ok(translated)
 }
 
-/// Lines with their ends, read while others are translated.
-struct Lines(Receiver<io::Result<Vec<u8>>>);
+/// Lines with their ends, read while others are translated. What waits to be translated is bounded, whatever comes.
+struct Lines {
+    /// What was read, piece by piece.
+    pieces: Receiver<io::Result<Vec<u8>>>,
+    /// The last of them, and how much of it is in lines already.
+    piece: Vec<u8>,
+    used: usize,
+    /// The beginning of a line whose end is still to come.
+    open: Vec<u8>,
+    /// Lines that were given out.
+    count: usize,
+    /// What went wrong behind them.
+    failed: Option<io::Error>,
+}
 
 impl Lines {
-    fn of(source: impl Read + Send + 'static) -> Self {
-        let (sender, receiver) = sync_channel(1024);
+    fn of(mut source: impl Read + Send + 'static) -> Self {
+        let (sender, pieces) = sync_channel(PIECES);
         thread::spawn(move || {
-            let mut source = BufReader::new(source);
             loop {
-                let mut line = Vec::new();
-                let read = source.read_until(b'\n', &mut line).map(|_| line);
-                let ended = matches!(&read, Ok(line) if line.is_empty());
+                let mut piece = vec![0; PIECE];
+                let read = match source.read(&mut piece) {
+                    Ok(0) => return,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    read => read,
+                };
                 let failed = read.is_err();
-                if ended || sender.send(read).is_err() || failed {
+                let read = read.map(|len| {
+                    piece.truncate(len);
+                    piece
+                });
+                if sender.send(read).is_err() || failed {
                     return;
                 }
             }
         });
-        Self(receiver)
+        Self { pieces, piece: Vec::new(), used: 0, open: Vec::new(), count: 0, failed: None }
     }
 
-    /// At least one line, if there is one, and those that are there already, up to `most`.
-    fn next(&self, most: usize) -> io::Result<Vec<Vec<u8>>> {
-        self.0.recv().into_iter().chain(self.0.try_iter().take(most - 1)).collect()
+    /// At least one line, if there is one, and those that are there already, up to `most`. An error comes after the lines
+    /// before it.
+    fn next(&mut self, most: usize) -> io::Result<Vec<Vec<u8>>> {
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        while lines.len() < most && bytes < BATCH_BYTES && self.failed.is_none() {
+            if self.used == self.piece.len() {
+                let wait = lines.is_empty();
+                match if wait { self.pieces.recv().ok() } else { self.pieces.try_recv().ok() } {
+                    Some(Ok(piece)) => (self.piece, self.used) = (piece, 0),
+                    Some(Err(error)) => self.failed = Some(error),
+                    None => {
+                        // The last line may have no end.
+                        if wait && !self.open.is_empty() {
+                            lines.push(std::mem::take(&mut self.open));
+                        }
+                        break;
+                    }
+                }
+                continue;
+            }
+            let rest = &self.piece[self.used..];
+            let end = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| at + 1);
+            self.open.extend_from_slice(&rest[..end]);
+            self.used += end;
+            if self.open.len() > MAX_LINE {
+                let (line, most) = (self.count + lines.len() + 1, MAX_LINE >> 20);
+                self.failed = Some(io::Error::other(format!("line {line} is longer than {most} MiB")));
+            } else if self.open.ends_with(b"\n") {
+                bytes += self.open.len();
+                lines.push(std::mem::take(&mut self.open));
+            }
+        }
+        self.count += lines.len();
+        if lines.is_empty() { self.failed.take().map_or(Ok(lines), Err) } else { Ok(lines) }
     }
 }
 

@@ -50,12 +50,43 @@ fn bad_input_is_one_line() {
     text.push(0xff);
     let ran = run_with(&["translate", "-m", m, "--batch", "1"], &text);
     assert_eq!(ran.code, Some(1));
-    assert!(ran.err.contains("stdin: byte 6 is not UTF-8"), "{}", ran.err);
+    assert!(ran.err.contains("stdin: byte 6, in line 2, is not UTF-8"), "{}", ran.err);
     assert!(bad(&["translate", "-m", m, "-i", "no/such/file"]).contains("no/such/file"));
     assert!(bad(&["translate", "-m", m, "--to", "de", "a"]).contains("does not translate to de"));
     let llama = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/llama.gguf");
     assert!(bad(&["translate", "-m", arg(&llama), "a"]).contains("pupil chat runs it"));
     assert!(bad_with(&["chat", "-m", m, "a"], b"").contains("pupil translate runs it"));
+}
+
+#[test]
+fn what_comes_before_bad_input_is_translated() {
+    let model = model();
+    let m = arg(&model);
+    let before = run_with(&["translate", "-m", m], b"An apple.\n\n").out;
+    let bytes = b"An apple.\n\nA \xff.\nAn apple.\n";
+    let long = [&b"An apple.\n\n"[..], &vec![b' '; 17 << 20]].concat();
+    let input = file("translate-bad.txt", bytes);
+    for (args, text, expected) in [
+        (&["translate", "-m", m][..], &bytes[..], "pupil: stdin: byte 13, in line 3, is not UTF-8"),
+        (&["translate", "-m", m, "-i", arg(&input)], b"", "bad.txt: byte 13, in line 3, is not UTF-8"),
+        (&["translate", "-m", m], &long, "pupil: stdin: line 3 is longer than 16 MiB"),
+    ] {
+        let ran = run_with(args, text);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), before.as_str()), "{}", ran.err);
+        assert!(ran.err.lines().last().unwrap().contains(expected), "{}", ran.err);
+    }
+}
+
+/// However much waits, and however long the lines are.
+#[test]
+fn memory_does_not_grow_with_the_text() {
+    let model = model();
+    let line = format!("{}\n", " ".repeat(1 << 20));
+    let ran = run_with(&["translate", "-m", arg(&model), "-v", "-t", "1"], line.repeat(96).as_bytes());
+    assert_eq!((ran.code, ran.out.len()), (Some(0), 96 * line.len()), "{}", ran.err);
+    let peak = ran.err.rsplit_once("peak memory ").unwrap().1.trim().trim_end_matches(" MiB");
+    // Some systems do not tell.
+    assert!(peak == "?" || peak.parse::<usize>().unwrap() < 80, "{peak} MiB");
 }
 
 #[test]
