@@ -94,6 +94,10 @@ typedef struct {
   uint32_t shift;
   // Keeps the size a multiple of that of a pointer.
   uint32_t reserved;
+  // Texts that end an answer and are no part of it, with a 0 between two of them; NULL for none.
+  const char *stop;
+  // Bytes of `stop`.
+  size_t stop_len;
 } pupil_chat_options;
 
 // Gets a piece of an answer: whole characters, `len` bytes at `piece`, without a NUL; `user` is what the caller gave. An

@@ -51,6 +51,10 @@ pub struct pupil_chat_options {
     pub shift: u32,
     /// Keeps the size a multiple of that of a pointer.
     pub reserved: u32,
+    /// Texts that end an answer and are no part of it, with a 0 between two of them; NULL for none.
+    pub stop: *const c_char,
+    /// Bytes of `stop`.
+    pub stop_len: usize,
 }
 
 // SAFETY: plain old data whose first field is its size.
@@ -71,6 +75,8 @@ unsafe impl Versioned for pupil_chat_options {
         raw: 0,
         shift: 0,
         reserved: 0,
+        stop: std::ptr::null(),
+        stop_len: 0,
     };
 }
 
@@ -185,13 +191,14 @@ pub unsafe extern "C" fn pupil_chat_new(
             let model = model.as_ref().ok_or_else(|| null("the model"))?;
             let options = versioned(options)?;
             let system = utf8(options.system, options.system_len, "the system prompt")?;
-            let options = chat_options(&options, system, model.0.sampling());
+            let stop = utf8(options.stop, options.stop_len, "the stop texts")?;
+            let options = chat_options(&options, system, stop, model.0.sampling());
             Ok(pupil_chat { chat: Chat::new(&model.0, options)?, text: String::new() })
         })
     }
 }
 
-fn chat_options(options: &pupil_chat_options, system: &str, recommended: &SamplerOptions) -> ChatOptions {
+fn chat_options(options: &pupil_chat_options, system: &str, stop: &str, recommended: &SamplerOptions) -> ChatOptions {
     let some = |n: usize| (n > 0).then_some(n);
     let or = |number: f32, recommended| if number < 0.0 { recommended } else { number };
     let defaults = ChatOptions::default();
@@ -201,6 +208,7 @@ fn chat_options(options: &pupil_chat_options, system: &str, recommended: &Sample
         context: some(options.context),
         threads: some(options.threads).unwrap_or(defaults.threads),
         max_tokens: some(options.max_tokens),
+        stop: if stop.is_empty() { Vec::new() } else { stop.split('\0').map(String::from).collect() },
         shift: options.shift != 0,
         sampler: Some(SamplerOptions {
             temperature: or(options.temperature, recommended.temperature),
@@ -304,7 +312,7 @@ mod tests {
     #[test]
     fn the_defaults_are_the_librarys_and_the_files() {
         let recommended = SamplerOptions { temperature: 0.5, top_k: 7, repeat_last_n: 9, ..SamplerOptions::default() };
-        let made = chat_options(&pupil_chat_options::DEFAULT, "", &recommended);
+        let made = chat_options(&pupil_chat_options::DEFAULT, "", "", &recommended);
         let expected = ChatOptions { sampler: Some(recommended), ..ChatOptions::default() };
         assert_eq!(format!("{made:?}"), format!("{expected:?}"));
     }
@@ -312,7 +320,7 @@ mod tests {
     #[test]
     fn what_is_said_goes_before_what_the_file_recommends() {
         let said = pupil_chat_options { temperature: 0.0, top_k: 0, seed: 3, ..pupil_chat_options::DEFAULT };
-        let sampler = chat_options(&said, "", &SamplerOptions::default()).sampler;
+        let sampler = chat_options(&said, "", "", &SamplerOptions::default()).sampler;
         assert_eq!(sampler, Some(SamplerOptions { top_k: 0, seed: 3, ..SamplerOptions::greedy() }));
     }
 }

@@ -115,6 +115,40 @@ fn an_answer_is_not_made_for_a_place_that_does_not_fit() {
     }
 }
 
+#[test]
+fn stop_texts_end_answers() {
+    let path = CString::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/llama.gguf")).unwrap();
+    let defaults = pupil_chat_options { temperature: 0.0, raw: 1, max_tokens: 8, ..pupil_chat_options::DEFAULT };
+    let mut model = null_mut();
+    // SAFETY: the path ends with a NUL.
+    unsafe { assert_eq!(pupil_model_open(path.as_ptr(), &raw mut model), PUPIL_OK, "{}", last_error()) };
+    let say = |stop: &str| {
+        let options = pupil_chat_options { stop: stop.as_ptr().cast(), stop_len: stop.len(), ..defaults };
+        let (mut chat, mut answer, mut len) = (null_mut(), pupil_answer::DEFAULT, 0);
+        // SAFETY: the handles are there until they are freed, the structures are as large as their sizes say, and the
+        // stop texts live through the call.
+        unsafe {
+            let status = pupil_chat_new(model, &raw const options, &raw mut chat);
+            if status != PUPIL_OK {
+                return Err(last_error());
+            }
+            assert_eq!(pupil_chat_say(chat, c"hello".as_ptr(), 5, None, null_mut(), &raw mut answer), PUPIL_OK);
+            let text = utf8(pupil_chat_text(chat, &raw mut len), len, "the answer").unwrap().to_owned();
+            pupil_chat_free(chat);
+            Ok((text, answer.finish))
+        }
+    };
+    let (whole, finish) = say("").unwrap();
+    assert_eq!(finish, pupil_finish::PUPIL_FINISH_LENGTH as u32);
+    let (at, last) = whole.char_indices().next_back().unwrap();
+    let (text, finish) = say(&format!("never\0{last}")).unwrap();
+    assert_eq!(finish, pupil_finish::PUPIL_FINISH_STOP as u32);
+    assert!(text.len() <= at && whole.starts_with(&text), "{text:?} of {whole:?}");
+    assert!(say("never\0").unwrap_err().contains("stop"), "{}", last_error());
+    // SAFETY: nothing uses it any more.
+    unsafe { pupil_model_free(model) };
+}
+
 /// A translator of a small random model, whose file is in memory for good.
 fn translator(options: *const pupil_translate_options) -> *mut pupil_translator {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/t5-relu.gguf");
