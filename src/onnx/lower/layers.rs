@@ -141,6 +141,9 @@ impl Lowering<'_> {
         let axes = Axes::of(spec.data_format, x.axes.len(), spec.rank())?;
         let size = [axes.height.map_or(1, |axis| x.dim(axis)), x.dim(axes.width)];
         let made = [axes.height.map_or(1, |axis| to[axis]), to[axes.width]];
+        if made.contains(&0) {
+            return Err(Error::unsupported(format!("makes {made:?} places of {size:?}")));
+        }
         let declared = window(spec, size)?;
         let mut window = declared;
         for i in 0..2 {

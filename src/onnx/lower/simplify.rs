@@ -215,7 +215,8 @@ impl Pass {
     fn scalars(&mut self, op: &Op) -> Option<Change> {
         for (with, neutral) in [(Arithmetic::Mul, 1.0), (Arithmetic::Add, 0.0)] {
             let Some((x, number)) = self.with_scalar(op, with) else { continue };
-            if (number - neutral).abs() < 1e-7 {
+            // Products may be off by a rounding; a sum may be there for the sake of a tiny number, before a division.
+            if number == neutral || with == Arithmetic::Mul && (number - neutral).abs() < 1e-7 {
                 return Some(Change::Alias(x));
             }
             let (z, before) = self.with_scalar(self.sole(x)?, with)?;
