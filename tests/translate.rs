@@ -123,6 +123,9 @@ fn languages_are_those_of_the_file() {
     let from = TranslateOptions { from: Some("nl".into()), ..options() };
     let error = open(languages(), from).err().unwrap().to_string();
     assert_eq!(error, "student.gguf: translates from en, not from nl");
+    let from = TranslateOptions { from: Some("nl".into()), ..options() };
+    let error = open(vec![], from).err().unwrap().to_string();
+    assert_eq!(error, "student.gguf: names no language that it translates from, so that nl does nothing here");
     assert!(open(vec![], to("fr")).err().unwrap().to_string().contains("it names no languages"));
 }
 

@@ -40,10 +40,15 @@ impl<'f> Direction<'f> {
     /// # Errors
     /// `Input` if the languages asked for are not those of the file, or if one has to be named.
     pub(super) fn prefix(&self, options: &TranslateOptions) -> Result<String> {
-        if let (Some(from), Some(known)) = (&options.from, self.from)
-            && !same(from, known)
-        {
-            return Err(Error::input(format!("{}: translates from {known}, not from {from}", self.file)));
+        let refused = |why: String| Err(Error::input(format!("{}: {why}", self.file)));
+        match (&options.from, self.from) {
+            (Some(from), Some(known)) if !same(from, known) => {
+                return refused(format!("translates from {known}, not from {from}"));
+            }
+            (Some(from), None) => {
+                return refused(format!("names no language that it translates from, so that {from} does nothing here"));
+            }
+            _ => {}
         }
         if let Some(prefix) = &options.prefix {
             return Ok(prefix.clone());
