@@ -336,6 +336,11 @@ impl Detector {
         Map { shape: self.outputs[i], data: self.engine.output(i) }
     }
 
+    /// Whether tract runs the network, an ONNX graph that no program of this library's operations could be made of.
+    pub fn is_graph(&self) -> bool {
+        !matches!(self.engine, Engine::Net(_))
+    }
+
     /// How long the last picture took.
     pub fn times(&self) -> Times {
         self.times

@@ -21,13 +21,17 @@ use crate::{
     interrupt,
 };
 use pupil::{DetectOptions, Detector};
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 /// Finds what `args` ask for.
 pub fn run(args: &DetectArgs) -> Outcome {
     let start = Instant::now();
     let mut detector = bundled::detector(args.model.as_deref(), args.threads.unwrap_or_else(all_threads))?;
     detector.configure(&options(args, &detector)?)?;
+    if detector.is_graph() {
+        let model = args.model.as_deref().unwrap_or(Path::new("the model")).display();
+        eprintln!("pupil: {model}: tract runs this network, which takes longer; pupil convert says why");
+    }
     if args.verbose {
         let threads = detector.threads();
         eprintln!("opened in {:.1} ms, {}", 1000.0 * start.elapsed().as_secs_f64(), counted(threads, "thread"));
