@@ -7,6 +7,7 @@
 use pupil::convert::convert;
 use pupil::gguf::Gguf;
 use pupil::nets::decoder::{Decoder, Logits};
+use pupil::nets::encdec::{EncDec, Row};
 use pupil::nets::kv::CacheType;
 use pupil::quant::Mix;
 use pupil::tensor::DType;
@@ -51,12 +52,27 @@ fn decoders_give_the_logits_of_transformers() {
         let decoder = Decoder::load(&file).unwrap();
         let mut session = decoder.session(16, CacheType::F32, 1).unwrap();
         let logits = decoder.forward(&mut session, &ids(&expected["input"]), Logits::Last).unwrap();
-        let theirs = numbers(&expected["logits"]);
-        assert_eq!(logits.len(), theirs.len());
-        let worst = logits.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        println!("{name}: {worst:e}");
-        assert!(worst < 1e-3, "{name}: {worst}");
+        near(name, logits, &numbers(&expected["logits"]));
     }
+}
+
+/// The first token of an answer to the same input.
+#[test]
+fn translators_give_the_logits_of_transformers() {
+    let (file, expected) = (converted("t5", Mix::F32), expected("t5"));
+    let net = EncDec::load(&file).unwrap();
+    let mut session = net.session(CacheType::F32, 1).unwrap();
+    net.encode(&mut session, &[&ids(&expected["input"])]).unwrap();
+    net.reserve(&mut session, 1, 1).unwrap();
+    let logits = net.step(&mut session, &[Row { token: 0, sentence: 0, slot: 0 }], 0, None).unwrap();
+    near("t5", logits, &numbers(&expected["logits"]));
+}
+
+fn near(name: &str, ours: &[f32], theirs: &[f32]) {
+    assert_eq!(ours.len(), theirs.len());
+    let worst = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    println!("{name}: {worst:e}");
+    assert!(worst < 1e-3, "{name}: {worst}");
 }
 
 #[test]
