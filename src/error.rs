@@ -74,3 +74,14 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// What another library says, on one line of a bearable length.
+#[cfg(feature = "image")]
+pub(crate) fn one_line(message: impl fmt::Display) -> String {
+    const LONGEST: usize = 300;
+    let line = message.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}

@@ -117,7 +117,7 @@ impl Search<'_, '_> {
         let candidates = [None, Some(0.5), Some(0.75), Some(1.0)];
         for (i, alpha) in candidates.into_iter().enumerate() {
             let gains = alpha.map_or_else(|| gains::none(program), |a| gains::balance(self.draft, self.exact, a));
-            let made = self.make(&gains, &never)?;
+            let made = make(self.draft, self.exact, &gains, never.clone())?;
             let loss = expected.loss(&mut stats::session(&made, self.options.threads)?, self.samples)?;
             if best.as_ref().is_none_or(|best| loss < best.0) {
                 best = Some((loss, gains, made));
@@ -132,7 +132,7 @@ impl Search<'_, '_> {
             kept = self.choose(&single, &never);
         }
         if kept != never {
-            made = self.make(&gains, &kept)?;
+            made = make(self.draft, self.exact, &gains, kept.clone())?;
             loss = expected.loss(&mut stats::session(&made, self.options.threads)?, self.samples)?;
         }
         progress(1.0);
@@ -168,10 +168,6 @@ impl Search<'_, '_> {
                 return kept;
             }
         }
-    }
-
-    fn make(&mut self, gains: &Gains, kept: &BTreeSet<usize>) -> Result<Draft> {
-        make(self.draft, self.exact, gains, kept.clone())
     }
 
     /// The loss of each convolution if it alone computes in bytes.

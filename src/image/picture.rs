@@ -9,7 +9,7 @@ use ::image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, Image
 use ::image::{Limits, Rgba};
 
 use super::jpeg::{End, Walk};
-use crate::{Error, ErrorKind, Result, output::Output};
+use crate::{Error, ErrorKind, Result, error::one_line, output::Output};
 
 /// The longest side of a picture, in pixels.
 pub(super) const MAX_SIDE: usize = 16_384;
@@ -124,7 +124,7 @@ impl Picture {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let format = format_for(path)?;
-        let bytes = self.encode(format).map_err(|error| Error::input(one_line(&error)).at(path.display()))?;
+        let bytes = self.encode(format).map_err(|error| Error::input(one_line(error)).at(path.display()))?;
         let mut out = Output::create(path)?;
         out.write_all(&bytes).map_err(|error| Error::io(path, &error))?;
         out.appear()
@@ -208,10 +208,6 @@ fn damaged(name: &str, error: &ImageError) -> Error {
         ImageError::Unsupported(_) => Error::unsupported(format!("this kind of {name}: {}", one_line(error))),
         _ => Error::format(format!("damaged {name}: {}", one_line(error))),
     }
-}
-
-fn one_line(error: &ImageError) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// 8-bit RGB, with what is transparent laid over white.

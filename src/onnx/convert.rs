@@ -8,6 +8,7 @@ use crate::{
     image::Fit,
     nets::convnet::{
         program::{Op, Program, Shape},
+        read_input,
         weights::{Draft, FilterShape, Weights},
     },
     tensor::DType,
@@ -27,8 +28,8 @@ pub struct ConvertOptions {
     pub head: Option<String>,
     /// What the four numbers of a box are, where the graph decodes boxes.
     pub boxes: Option<Form>,
-    pub classes: Option<Vec<String>>,
     /// The names of the classes.
+    pub classes: Option<Vec<String>>,
     /// How pictures are brought to the input's size.
     pub fit: Option<Fit>,
     /// Whether the network sees blue, green, red.
@@ -129,8 +130,8 @@ fn describe(
             ))
         })?;
     }
-    let geometry = &mut spec.geometry;
     let mut spec = preset.spec(head, &outputs, input, options.classes.clone());
+    let geometry = &mut spec.geometry;
     geometry.fit = options.fit.unwrap_or(geometry.fit);
     geometry.bgr = options.bgr.unwrap_or(geometry.bgr);
     geometry.mean = options.mean.unwrap_or(geometry.mean);
@@ -207,15 +208,10 @@ impl Runner {
     /// # Errors
     /// `Format` if there is none, and those of [`Graph::read`] and [`Runner::new`].
     pub fn load(file: &Gguf) -> Result<Self> {
-        let input = file.keys().u32s("convnet.input")?;
-        let [h, w, _] = input[..] else {
-            let (file, n) = (file.name(), input.len());
-            let message = format!("{file}: key `convnet.input` has {n} numbers, expected height, width and channels");
-            return Err(Error::format(message));
-        };
+        let Shape { h, w, .. } = read_input(file)?;
         let tensor = file.tensor(GRAPH)?;
         let at = |e: Error| e.at(format_args!("{}: tensor `{GRAPH}`", file.name()));
-        let graph = Graph::read(tensor.data(), Some([h as usize, w as usize])).map_err(at)?;
+        let graph = Graph::read(tensor.data(), Some([h, w])).map_err(at)?;
         Self::new(graph, None).map_err(at)
     }
 }

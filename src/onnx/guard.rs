@@ -1,5 +1,6 @@
 //! Calls into tract, which may panic on what it does not expect.
 
+use crate::error::one_line;
 use std::{
     any::Any,
     cell::Cell,
@@ -28,24 +29,14 @@ pub fn guarded<T, E: Display>(call: impl FnOnce() -> Result<T, E>) -> Result<T, 
     QUIET.set(before);
     match outcome {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(one_line(&format!("{error:#}"))),
-        Err(panic) => Err(one_line(&what(&*panic))),
+        Ok(Err(error)) => Err(one_line(format!("{error:#}"))),
+        Err(panic) => Err(one_line(what(&*panic))),
     }
 }
 
 fn what(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".into())
-}
-
-/// The message on one line of a bearable length.
-fn one_line(message: &str) -> String {
-    const LONGEST: usize = 300;
-    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,15 @@
 //! | [`Session`] | the pass over the operations |
 //! | `plan` | where values live |
 //! | `layer`, `maps` | convolutions, and everything else |
-//! | [`mod@reference`] | what each operation means: the oracle |
+//! | `reference` | what each operation means: the oracle of the tests |
 
 mod features;
 mod layer;
 mod maps;
 mod plan;
 pub mod program;
-pub mod reference;
+#[cfg(test)]
+mod reference;
 mod resized;
 mod session;
 #[cfg(test)]
@@ -51,7 +52,6 @@ impl ConvNet {
             filters.push(match op {
                 Op::Conv { x, name, .. } => {
                     let shape = FilterShape::of(op, program.shapes()[*x].c).expect("a convolution");
-                    let filter = Loaded::load(file, name, shape)?;
                     // Much of it is copied, so what is copied must not be more than what the file holds.
                     if !names.insert(name) {
                         let (file, i) = (file.name(), filters.len());
@@ -60,6 +60,7 @@ impl ConvNet {
                         );
                         return Err(Error::format(message));
                     }
+                    let filter = Loaded::load(file, name, shape)?;
                     if filter.is_integer() != program.quants()[*x].is_some() {
                         let (file, i) = (file.name(), filters.len());
                         let message =
@@ -97,16 +98,23 @@ impl ConvNet {
     }
 }
 
+/// The shape of the pictures that a file's network takes.
+///
+/// # Errors
+/// `Format` if the file does not say so.
+pub(crate) fn read_input(file: &Gguf) -> Result<Shape> {
+    let input = file.keys().u32s("convnet.input")?;
+    let [h, w, c] = input[..] else {
+        let (file, n) = (file.name(), input.len());
+        let message = format!("{file}: key `convnet.input` has {n} numbers, expected height, width and channels");
+        return Err(Error::format(message));
+    };
+    Ok(Shape::new(h as usize, w as usize, c as usize))
+}
+
 fn read_program(file: &Gguf) -> Result<Program> {
     let keys = file.keys();
-    let input = keys.u32s("convnet.input")?;
-    let [h, w, c] = input[..] else {
-        return Err(Error::format(format!(
-            "{}: key `convnet.input` has {} numbers, expected height, width and channels",
-            file.name(),
-            input.len()
-        )));
-    };
+    let input = read_input(file)?;
     let in_key = |key: &str, e: Error| e.at(format_args!("{}: key `{key}`", file.name()));
     let mut ops = Vec::new();
     for (i, text) in keys.strings("convnet.program")?.enumerate() {
@@ -121,6 +129,5 @@ fn read_program(file: &Gguf) -> Result<Program> {
     let quants = scales.into_iter().zip(zeros);
     let quants = quants.map(|(scale, zero)| (scale != 0.0).then_some(Quant { scale, zero: zero as u8 })).collect();
     let outputs = keys.u32s("convnet.outputs")?.into_iter().map(|x| x as usize).collect();
-    Program::new(Shape::new(h as usize, w as usize, c as usize), ops, quants, outputs)
-        .map_err(|e| in_key("convnet.program", e))
+    Program::new(input, ops, quants, outputs).map_err(|e| in_key("convnet.program", e))
 }
