@@ -259,7 +259,7 @@ mod tests {
         let refused = |file: &[u8]| count(file).is_err();
         assert!(!refused(&part(7, &many(1, MAX_PARTS - 1))));
         assert!(refused(&part(7, &many(1, MAX_PARTS))));
-        assert!(refused(&many(20, MAX_PARTS + 1)));
+        assert!(refused(&many(8, MAX_PARTS + 1)));
         // Attributes of a node of a graph in a node's attribute.
         let node = part(1, &many(5, MAX_PARTS));
         assert!(refused(&part(7, &part(1, &part(5, &part(6, &node))))));
