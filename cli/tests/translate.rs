@@ -87,7 +87,7 @@ fn memory_does_not_grow_with_the_text() {
     let ran = run_with(&["translate", "-m", arg(&model), "-v", "-t", "1", "-i", arg(&input), "-o", arg(&output)], b"");
     let sizes = [&input, &output].map(|path| std::fs::metadata(path).unwrap().len());
     assert!(ran.code == Some(0) && sizes[0] == sizes[1], "{}", ran.err);
-    [&input, &output].map(|path| std::fs::remove_file(path).unwrap());
+    [&input, &output].into_iter().for_each(|path| std::fs::remove_file(path).unwrap());
     let peak = ran.err.rsplit_once("peak memory ").unwrap().1.trim().trim_end_matches(" MiB");
     // Some systems do not tell.
     assert!(peak == "?" || peak.parse::<usize>().unwrap() < 60, "{peak} MiB");
