@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use pupil_distill::{
     device::DeviceKind,
-    recipe::{AnyRecipe, InitRecipe, Recipe, detect},
+    recipe::{AnyRecipe, Recipe, detect},
     train::{self, Options, Outcome as Trained, Progress, Watch, distill, use_threads},
 };
 use std::path::{Path, PathBuf};
@@ -58,8 +58,7 @@ fn language(mut recipe: Recipe, args: &DistillArgs) -> Outcome {
         (recipe.train.steps, recipe.train.epochs) = (Some(steps), None);
     }
     if let Some(file) = &args.init_from {
-        let named = recipe.init.take().unwrap_or_default();
-        recipe.init = Some(InitRecipe { file: file.clone(), ..named });
+        recipe.init_from(file)?;
     }
     let options = options(args, &recipe.output.file);
     let report = train("tokens", |show| distill(&recipe, &options, show))?;

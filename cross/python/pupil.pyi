@@ -197,3 +197,6 @@ class Detector:
         self, picture: _Picture
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """As detect, but as arrays: boxes of n x 4, n scores and n numbers of classes."""
+
+    def draw(self, picture: _Picture, found: Sequence[Detection]) -> npt.NDArray[np.uint8]:
+        """The picture with boxes, names and scores drawn on it: uint8, height x width x 3, red first."""

@@ -47,6 +47,7 @@ mod error;
 pub mod eval;
 #[cfg(feature = "train")]
 pub mod export;
+mod fnv;
 #[cfg(feature = "train")]
 pub mod labels;
 #[cfg(feature = "train")]

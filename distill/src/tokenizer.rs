@@ -174,6 +174,16 @@ impl Vocabulary {
         Self::new(keys.map(|(name, value)| (name.to_string(), value.into())).collect())
     }
 
+    /// The same, for students that are trained in ChatML.
+    ///
+    /// # Errors
+    /// None that [`open`](Self::open) would not have found.
+    pub fn with_chatml(mut self) -> Result<Self> {
+        self.keys.retain(|(name, _)| !name.starts_with("tokenizer.chat_template"));
+        self.keys.push(("tokenizer.chat_template".into(), CHATML.into()));
+        Self::new(self.keys)
+    }
+
     fn new(keys: Vec<(String, OwnedValue)>) -> Result<Self> {
         let mut file = Vec::new();
         writer(&keys).write(&mut file)?;

@@ -102,7 +102,7 @@ fn every_layout_of_folders() {
         let both = folder.open("val + train");
         assert_eq!(names(&both), ["of-valid", "of-train"], "{layout}");
         assert_eq!((&both.classes[..], &both.class_ids[..]), (&["cat".to_string(), "dog".into()][..], &[0, 1][..]));
-        assert_eq!((both.boxes(), both.dropped.count), (2, 0), "{layout}");
+        assert_eq!((both.boxes(), both.odd.dropped.count), (2, 0), "{layout}");
         assert_eq!(both.pictures[0].size, (100, 50));
         let truth = both.pictures[0].boxes[0];
         assert_eq!((truth.class, truth.crowd), (1, false));
@@ -186,8 +186,10 @@ fn labels() {
     folder.write("a.txt", lines);
     let dataset = folder.open("");
     // The third box is outside of the picture and the fourth has no width; the first sticks out, the last is an outline.
-    assert_eq!(dataset.dropped.count, 2);
-    assert!(dataset.dropped.first[0].ends_with("a.txt line 4: nothing of the box is within the picture"));
+    assert_eq!(dataset.odd.dropped.count, 2);
+    assert!(dataset.odd.dropped.first[0].ends_with("a.txt line 4: the box has no area within the picture"));
+    assert_eq!(dataset.odd.clipped.count, 1);
+    assert!(dataset.odd.clipped.first[0].ends_with("a.txt line 1: the box goes beyond the picture"));
     let boxes: Vec<_> = dataset.pictures[0].boxes.iter().map(|truth| (truth.class, truth.rect, truth.area)).collect();
     let expected = [(0, [0.0, 15.0, 10.0, 35.0], 200.0), (1, [35.0, 15.0, 65.0, 35.0], 600.0)];
     assert_eq!(boxes[..2], expected);
@@ -280,7 +282,7 @@ fn coco_json() {
     assert_eq!((first.class, first.rect, first.area, first.crowd), (2, [1.5, 2.0, 4.5, 6.0], 12.0, false));
     assert_eq!((second.class, second.rect, second.area), (1, [90.0, 10.0, 100.0, 20.0], 33.5));
     assert!(second.crowd && !second.ignore);
-    assert_eq!((dataset.boxes(), dataset.dropped.count), (2, 1));
+    assert_eq!((dataset.boxes(), dataset.odd.dropped.count), (2, 1));
 
     let expected = ".: no split `train`, expected annotations/instances_train.json or train/_annotations.coco.json";
     assert_eq!(folder.refused("", "train"), (ErrorKind::Input, expected.into()));
@@ -384,8 +386,8 @@ fn voc_in_both_layouts() {
             dataset.pictures[0].boxes.iter().map(|truth| (truth.class, truth.rect, truth.ignore)).collect();
         let expected = [(1, [10.0, 5.0, 20.5, 15.0], false), (0, [89.0, 0.0, 100.0, 50.0], true)];
         assert_eq!(found, expected);
-        let place = dataset.dropped.first[0].rsplit('/').next().unwrap();
-        assert_eq!(place, format!("{name}.xml line 6: nothing of the box is within the picture"));
+        let place = dataset.odd.dropped.first[0].rsplit('/').next().unwrap();
+        assert_eq!(place, format!("{name}.xml line 6: the box has no area within the picture"));
         assert_eq!((folder.open("val").boxes(), names(&folder.open("")).len()), (0, 2));
     };
     let files = [

@@ -113,11 +113,22 @@ fn a_student_learns_from_a_teacher_and_runs() {
 #[test]
 fn a_training_that_goes_on_ends_as_one_that_was_not_stopped() {
     let folder = folder("resume");
-    let path = recipe(&folder, "whole", SMALL, LEARN, 70);
-    done(run(&path, &options(&folder, "whole"), &mut Ears::default()));
+    // Everything that there is to keep: dropped activations, sums of gradients, what the student wrote, rounded weights.
+    let teacher = recipe(&folder, "teacher", LARGE, LEARN, 20);
+    done(run(&teacher, &options(&folder, "teacher"), &mut Ears::default()));
+    let rest = "[tokenizer]\nfile = \"teacher.gguf\"\n[teacher]\ncheckpoint = \"teacher.gguf\"\n\
+                [on_policy]\nsteps = 14\nlearning_rate = 1e-3\nrefresh = 4\nitems = 6\nreplay = 12\nmax_new_tokens = 8\n\
+                [quantize]\nsteps = 8\nlearning_rate = 1e-3";
+    let recipe = |name: &str| {
+        let path = recipe(&folder, name, SMALL, rest, 30);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("ema = 0.95", "ema = 0.95\ndropout = 0.1\naccumulate = 2")).unwrap();
+        path
+    };
+    done(run(&recipe("whole"), &options(&folder, "whole"), &mut Ears::default()));
 
-    let path = recipe(&folder, "parts", SMALL, LEARN, 70);
-    for stop_after in [1, 33, 64] {
+    let path = recipe("parts");
+    for stop_after in [1, 23, 33, 38, 47] {
         let mut ears = Ears { stop_after: Some(stop_after), ..Ears::default() };
         assert_eq!(run(&path, &options(&folder, "parts"), &mut ears), Outcome::Stopped(stop_after));
     }
@@ -185,28 +196,41 @@ fn what_cannot_be_is_refused_before_training() {
     let error = refused("vocabulary", SMALL, &rest);
     assert!(error.contains("other.gguf") && error.contains("different vocabularies"), "{error}");
 
-    // A folder that holds another training.
-    let path = recipe(&folder, "other", LARGE, "[tokenizer]\ntrain = \"unigram\"\nsize = 35", 5);
-    let recipe = Recipe::open(&path, None).unwrap();
-    let error = distill(&recipe, &options(&folder, "other"), &mut Ears::default()).unwrap_err().to_string();
-    assert!(error.contains("expected the same, or --fresh"), "{error}");
+    // A folder that holds another training, which stays as it is.
+    let files = ["checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "tokenizer.gguf", "test.tsv"];
+    let kept = || files.map(|name| fs::read(folder.join("other-run").join(name)).unwrap());
+    let before = kept();
+    fs::copy(folder.join("other.gguf"), folder.join("copy.gguf")).unwrap();
+    let taught = "[tokenizer]\ntrain = \"unigram\"\nsize = 35\n[teacher]\ncheckpoint = \"copy.gguf\"";
+    for (student, rest) in [(LARGE, "[tokenizer]\ntrain = \"unigram\"\nsize = 35"), (SMALL, taught)] {
+        let path = recipe(&folder, "other", student, rest, 5);
+        let text = fs::read_to_string(&path).unwrap().replace("test = 40", "test = 50");
+        fs::write(&path, text.replace("validation = 40", "validation = 30")).unwrap();
+        let recipe = Recipe::open(&path, None).unwrap();
+        let error = distill(&recipe, &options(&folder, "other"), &mut Ears::default()).unwrap_err().to_string();
+        assert!(error.contains("expected the same, or --fresh"), "{error}");
+        assert!(kept() == before);
+    }
+    let path = recipe(&folder, "other", SMALL, &rest.replace("other.gguf", "copy.gguf"), 5);
+    let fresh = Options { fresh: true, ..options(&folder, "other") };
+    let error = distill(&Recipe::open(&path, None).unwrap(), &fresh, &mut Ears::default()).unwrap_err().to_string();
+    assert!(error.contains("different vocabularies") && kept() == before, "{error}");
 }
 
 #[test]
 fn a_loss_that_is_no_number_stops_and_keeps_the_checkpoint() {
     let folder = folder("nan");
+    // The first step blows the weights up, which the second finds out.
     let path = recipe(&folder, "nan", SMALL, LEARN, 60);
-    let mut ears = Ears { stop_after: Some(10), ..Ears::default() };
+    let text = fs::read_to_string(&path).unwrap().replace("learning_rate = 3e-3", "learning_rate = 1e300");
+    fs::write(&path, text).unwrap();
+    let mut ears = Ears { stop_after: Some(1), ..Ears::default() };
     run(&path, &options(&folder, "nan"), &mut ears);
     let checkpoint = folder.join("nan-run/checkpoint.safetensors");
-    let good = fs::read(&checkpoint).unwrap();
+    let last = fs::read(&checkpoint).unwrap();
 
-    // The same training, with weights that have become none.
-    let mut recipe = Recipe::open(&path, None).unwrap();
-    recipe.train.learning_rate = f64::MAX;
-    let options = Options { fresh: true, ..options(&folder, "blown") };
-    let error = distill(&recipe, &options, &mut Ears::default()).unwrap_err().to_string();
-    assert!(error.contains("step ") && error.contains("batch ") && error.contains("expected a"), "{error}");
-    assert!(!folder.join("blown-run/checkpoint.safetensors").exists());
-    assert!(fs::read(&checkpoint).unwrap() == good);
+    let recipe = Recipe::open(&path, None).unwrap();
+    let error = distill(&recipe, &options(&folder, "nan"), &mut Ears::default()).unwrap_err().to_string();
+    assert!(error.contains("step 2") && error.contains("batch ") && error.contains("expected a"), "{error}");
+    assert!(fs::read(&checkpoint).unwrap() == last);
 }

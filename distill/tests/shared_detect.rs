@@ -28,7 +28,7 @@ fn check(name: &str, classes: &[&str], splits: &[(&str, usize)], boxes: usize, s
     println!("{name}: {} pictures, {} boxes in {:?}", all.pictures.len(), all.boxes(), start.elapsed());
     assert_eq!(all.classes, classes);
     assert_eq!(all.pictures.len(), splits.iter().map(|(_, pictures)| pictures).sum::<usize>());
-    assert_eq!((all.boxes(), all.dropped.count), (boxes, 0));
+    assert_eq!((all.boxes(), all.odd.dropped.count), (boxes, 0));
     assert!(all.pictures.iter().all(|picture| picture.size == size));
     for (split, pictures) in splits {
         assert_eq!(open(&path, Some(split)).pictures.len(), *pictures, "{split}");

@@ -6,10 +6,10 @@ use crate::{
     failure::{Failure, Outcome},
     interrupt, progress,
 };
-use pupil::{DetectOptions, Detection, Detector, Picture};
+use pupil::{DetectOptions, Detection, Detector};
 use pupil_distill::{
     data::detect::{Dataset, Item, Options, Truth, classes},
-    eval::detect::{Evaluation, Found},
+    eval::detect::{Evaluation, Found, MOST_FOUND},
 };
 use serde_json::json;
 use std::{
@@ -21,23 +21,18 @@ use std::{
 /// NMS of a demo may be stricter than is good for the score.
 const LEAST_IOU: f32 = 0.6;
 
-/// The most objects of a picture that COCO's evaluation looks at.
-const MAX: usize = 100;
-
 /// Measures the detector that `args` name and prints its scores.
 pub fn run(args: &EvalDetectArgs) -> Outcome {
     let mut detector = bundled::detector(args.model.as_deref(), args.threads.unwrap_or_else(all_threads))?;
     let split = (!args.split.is_empty()).then(|| args.split.join("+"));
     let dataset = Dataset::open(&args.data, &Options { split, ..Options::default() })?;
-    if dataset.dropped.count > 0 {
-        eprintln!("pupil: {}", dataset.dropped.summary("boxes"));
-    }
+    dataset.odd.lines().for_each(|line| eprintln!("pupil: {line}"));
     let classes = Classes::matched(args, &detector, &dataset)?;
     let iou = Some(args.iou.unwrap_or(detector.spec().iou.max(LEAST_IOU)));
     detector.configure(&DetectOptions {
         confidence: Some(args.conf),
         iou,
-        max: Some(MAX),
+        max: Some(MOST_FOUND),
         classes: classes.of_model.clone(),
     })?;
     let pictures = &dataset.pictures[..dataset.pictures.len().min(args.limit.unwrap_or(usize::MAX))];
@@ -77,7 +72,7 @@ fn evaluate(detector: &mut Detector, pictures: &[Item], classes: &Classes) -> Ou
         if interrupt::requested() {
             return Err(Failure::Interrupted);
         }
-        match Picture::open(&item.path) {
+        match item.open() {
             Ok(picture) => {
                 let found: Vec<Found> =
                     detector.detect(&picture)?.iter().filter_map(|object| classes.found(object)).collect();
@@ -140,8 +135,7 @@ impl Classes {
 
     fn found(&self, object: &Detection) -> Option<Found> {
         let class = self.of_model.iter().position(|class| *class == object.class)?;
-        let rect = &object.rect;
-        Some(Found { class, score: object.score, rect: [rect.x0, rect.y0, rect.x1, rect.y1] })
+        Some(Found { class, ..Found::from(object) })
     }
 
     fn truth(&self, truth: &Truth) -> Option<Truth> {

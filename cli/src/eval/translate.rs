@@ -8,7 +8,10 @@ use crate::{
 };
 use pupil::Translator;
 use pupil_distill::{
-    data::parallel::{Pair, read_files, read_tsv},
+    data::{
+        parallel::{Pair, read_files, read_tsv},
+        text::split::hash,
+    },
     eval::translate::{Evaluation, Scores, Tokenize},
 };
 use serde_json::json;
@@ -72,11 +75,11 @@ impl From<Pair> for Sentence {
     }
 }
 
-/// Up to `limit` sentences of a file of pairs, where pairs of one sentence follow each other.
+/// Up to `limit` sentences of a file of pairs, where pairs of one sentence, whatever its signs, follow each other.
 pub fn sentences(data: &Path, limit: usize) -> Outcome<Vec<Sentence>> {
     let mut sentences: Vec<Sentence> = Vec::new();
     for pair in read_tsv(data, usize::MAX)? {
-        if let Some(last) = sentences.last_mut().filter(|last| last.text == pair.source) {
+        if let Some(last) = sentences.last_mut().filter(|last| hash(&last.text) == hash(&pair.source)) {
             last.references.push(pair.target);
         } else if sentences.len() == limit {
             break;

@@ -277,7 +277,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // So that the chat is free when the loop is left.
-        self.end();
+        // So that the chat is free when the loop is left. Other threads go on meanwhile, but where Python itself ends.
+        if Python::try_attach(|py| py.detach(|| _ = self.end())).is_none() {
+            self.end();
+        }
     }
 }

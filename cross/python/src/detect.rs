@@ -2,8 +2,8 @@
 
 use crate::error::raise;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pupil::{DetectOptions, Picture};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pupil::{DetectOptions, Picture, image::Rect};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
@@ -21,6 +21,13 @@ pub struct Detection {
     score: f32,
     /// The left, top, right and bottom edges in the picture's pixels.
     r#box: (f32, f32, f32, f32),
+}
+
+impl From<&Detection> for pupil::Detection {
+    fn from(found: &Detection) -> Self {
+        let (x0, y0, x1, y1) = found.r#box;
+        Self { class: found.class_id, score: found.score, rect: Rect { x0, y0, x1, y1 } }
+    }
 }
 
 #[pymethods]
@@ -97,6 +104,31 @@ impl Detector {
         let scores = found.iter().map(|found| found.score).collect::<Vec<f32>>().into_pyarray(py);
         let classes = found.iter().map(|found| found.class as i64).collect::<Vec<i64>>().into_pyarray(py);
         Ok((boxes, scores, classes))
+    }
+
+    /// The picture with boxes, names and scores drawn on it: an array of uint8, height x width x 3, red first.
+    ///
+    /// The objects are those that detect found in it, or some of them.
+    fn draw<'py>(
+        &self,
+        py: Python<'py>,
+        picture: Source,
+        found: Vec<Py<Detection>>,
+    ) -> PyResult<Bound<'py, PyArray3<u8>>> {
+        let found: Vec<pupil::Detection> = found.iter().map(|found| found.get().into()).collect();
+        if let Some(stranger) = found.iter().find(|found| found.class >= self.classes.len()) {
+            let (class, classes) = (stranger.class, self.classes.len());
+            return Err(PyValueError::new_err(format!("class_id is {class}, expected less than {classes}")));
+        }
+        let label = |found: &pupil::Detection| format!("{} {:.0} %", self.classes[found.class], 100.0 * found.score);
+        let picture = py.detach(|| {
+            let mut picture = picture.load()?;
+            pupil::image::draw(&mut picture, &found, label);
+            Ok(picture)
+        });
+        let picture = picture.map_err(raise)?;
+        let size = [picture.height(), picture.width(), 3];
+        picture.rgb().to_vec().into_pyarray(py).reshape(size)
     }
 
     fn __repr__(&self) -> String {

@@ -53,6 +53,20 @@ def test_pictures_are_arrays_paths_and_bytes(lights, street, tmp_path):
         assert sorted_boxes(detector.detect(picture)) == expected
 
 
+def test_boxes_are_drawn_on_a_copy(lights, street):
+    detector = pupil.Detector(lights, threads=1)
+    before = street.copy()
+    found = detector.detect(street)
+    drawn = detector.draw(street, found)
+    assert (drawn.dtype, drawn.shape) == (np.uint8, street.shape)
+    np.testing.assert_array_equal(street, before)
+    assert (drawn != street).any()
+    np.testing.assert_array_equal(detector.draw(street, []), street)
+    (red,) = pupil.Detector(lights, classes=["red light"]).detect(street)
+    changed = (detector.draw(street, [red]) != street).any(axis=2)
+    assert changed[44:60, 36:52].any() and (drawn != detector.draw(street, [red])).any()
+
+
 def test_views_are_read_as_they_are_seen(lights, street):
     detector = pupil.Detector(lights, threads=1)
     expected = sorted_boxes(detector.detect(street))

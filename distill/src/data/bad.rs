@@ -29,8 +29,13 @@ impl Bad {
 
     /// For people: `lines left out: 2 (a.tsv line 3: …)`, and so on for the first few.
     pub fn summary(&self, what: &str) -> String {
+        self.told(&format!("{what} left out"))
+    }
+
+    /// The same in other words than that they were left out.
+    pub fn told(&self, what: &str) -> String {
         let reasons = self.first.join("; ");
         let reasons = if reasons.is_empty() { reasons } else { format!(" ({reasons})") };
-        format!("{what} left out: {}{reasons}", self.count)
+        format!("{what}: {}{reasons}", self.count)
     }
 }

@@ -2,7 +2,6 @@
 //! on with the first row that is not complete, and the file in the end is the same.
 
 use super::{
-    Hash,
     record::Recorder,
     row_hash,
     store::{Header, Labels},
@@ -10,6 +9,7 @@ use super::{
 use crate::{
     batch::{Batch, IGNORE},
     error::{Error, Result},
+    fnv::Fnv,
 };
 use pupil::output::{self, Output};
 use std::{
@@ -38,7 +38,7 @@ impl Row {
 
 /// What rows are known by together.
 pub fn data_hash(rows: &[Row]) -> u64 {
-    rows.iter().fold(Hash::new(), |hash, row| hash.bytes(&row.hash.to_le_bytes())).0
+    rows.iter().fold(Fnv::new(), |hash, row| hash.bytes(&row.hash.to_le_bytes())).0
 }
 
 /// Writes a store.

@@ -362,6 +362,8 @@ impl Rules for Recipe {
         within("data.max_tokens", data.max_tokens as f64, 8.0, f64::from(1 << 16))?;
         within("data.max_ratio", data.max_ratio, 1.0, f64::INFINITY)?;
         within("data.limit", data.limit.map_or(1.0, |limit| limit as f64), 1.0, f64::INFINITY)?;
+        // It is what chooses among the states of a student.
+        within("data.validation", data.validation as f64, 1.0, f64::INFINITY)?;
 
         let tokens = tokenizer.size.unwrap_or(MOST_TOKENS);
         let shape = match self.kind {
@@ -369,6 +371,9 @@ impl Rules for Recipe {
             Kind::Translate => self.shape::<encdec::Config>(tokens)?.check(),
         };
         shape.map_err(|error| error.at("[student]"))?;
+        if let Some(context) = self.student.get("context").and_then(toml::Value::as_integer) {
+            within("student.context", context as f64, data.max_tokens as f64, f64::INFINITY)?;
+        }
 
         let TeacherRecipe { gguf, checkpoint, labels } = &self.teacher;
         if [gguf, checkpoint, labels].into_iter().flatten().count() > 1 {
@@ -388,7 +393,7 @@ impl Rules for Recipe {
             }
         }
         loss.divergence.check().map_err(|error| error.at("loss.divergence"))?;
-        above_zero("loss.temperature", loss.temperature)?;
+        within("loss.temperature", loss.temperature, 0.01, 100.0)?;
         within("loss.label_smoothing", loss.label_smoothing, 0.0, 0.9)?;
 
         check_train!(train);
@@ -459,6 +464,16 @@ impl Recipe {
             shape.entry(key).or_insert(toml::Value::Integer(value as i64));
         }
         shape.try_into().map_err(|error: toml::de::Error| Error::format(format!("[student]: {}", error.message())))
+    }
+
+    /// Has the student begin with the weights in `file`, instead of those that the recipe names.
+    ///
+    /// # Errors
+    /// `Input` if it is not there, or would be replaced by the student.
+    pub fn init_from(&mut self, file: &Path) -> Result<()> {
+        let named = self.init.take().unwrap_or_default();
+        self.init = Some(InitRecipe { file: file.to_path_buf(), ..named });
+        self.check_files()
     }
 
     /// How much is held out.
@@ -539,8 +554,8 @@ file = "out.gguf"
                 "line 18 `temprature = 2.0`: unknown field `temprature`, expected",
             ),
             ("temperature = 2.0", "temperature = \"hot\"", "line 18 `temperature = \"hot\"`: invalid type"),
-            ("temperature = 2.0", "temperature = 0.0", "loss.temperature is 0, expected a number above 0"),
-            ("temperature = 2.0", "temperature = nan", "loss.temperature is NaN, expected a number above 0"),
+            ("temperature = 2.0", "temperature = 0.0", "loss.temperature is 0, expected 0.01 to 100"),
+            ("temperature = 2.0", "temperature = nan", "loss.temperature is NaN, expected 0.01 to 100"),
             ("from = 0.9", "from = 1.1", "loss.alpha.from is 1.1, expected 0 to 1"),
             ("{ from = 0.9, to = 0.1 }", "-0.1", "loss.alpha is -0.1, expected 0 to 1"),
             ("{ from = 0.9, to = 0.1 }", "\"x\"", "expected a number, or { from = a number, to = a number }"),
@@ -558,6 +573,8 @@ file = "out.gguf"
             ("\"out.gguf\"", "\"src\"", "is a folder, expected the name of a file"),
             ("\"out.gguf\"", "\"Cargo.toml\"", "Cargo.toml: would replace a file that is read"),
             ("heads = 2", "heats = 2", "[student]: unknown field `heats`"),
+            ("heads = 2", "heads = 2\ncontext = 64", "student.context is 64, expected at least 128"),
+            ("test = ", "validation = 0\ntest = ", "data.validation is 0, expected at least 1"),
             ("heads = 2", "heads = 0", "[student]: `heads` is 0, expected 1 to 1024"),
             ("[output]", "[teacher]\ngguf = \"a\"\nlabels = \"b\"\n[output]", "[teacher] names several"),
             ("[output]", "[on_policy]\nsteps = 5\nlearning_rate = 1e-4\n[output]", "[on_policy] needs a teacher"),

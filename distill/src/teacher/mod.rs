@@ -35,13 +35,16 @@ pub trait Teacher {
 pub struct Twin<S> {
     /// The network.
     pub student: S,
+    /// The vocabulary of the student that it teaches; what it has beyond it is padding.
+    pub vocab: usize,
 }
 
 impl<S: std::ops::Deref<Target: Student>> Teacher for Twin<S> {
     fn expect(&mut self, batch: &Batch) -> Result<Soft> {
         let hidden = self.student.hidden(batch, None)?.detach();
         let (weight, scale) = self.student.output()?;
-        Ok(Soft::Hidden { hidden, weight: weight.detach(), scale })
+        let weight = weight.detach().narrow(0, 0, self.vocab)?;
+        Ok(Soft::Hidden { hidden, weight, scale })
     }
 }
 

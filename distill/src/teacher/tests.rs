@@ -134,8 +134,9 @@ fn a_twin_teaches_without_learning() {
     let table = Var::from_tensor(&Tensor::rand(-1.0_f32, 1.0, (6, 3), &Device::Cpu).unwrap()).unwrap();
     let student = Table(BTreeMap::from([("table".to_string(), table)]));
     let batch = Batch { source: None, input: Tokens::new(&[&[1, 2, 3]], 0), labels: vec![2, IGNORE, 4] };
-    let Soft::Hidden { hidden, weight, scale } = Twin { student: &student }.expect(&batch).unwrap() else { panic!() };
-    assert_eq!((hidden.dims(), weight.dims(), scale), (&[2, 3][..], &[6, 3][..], 0.5));
+    let mut twin = Twin { student: &student, vocab: 5 };
+    let Soft::Hidden { hidden, weight, scale } = twin.expect(&batch).unwrap() else { panic!() };
+    assert_eq!((hidden.dims(), weight.dims(), scale), (&[2, 3][..], &[5, 3][..], 0.5));
     assert!(!hidden.track_op() && !weight.track_op() && !weight.is_variable());
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    recipe::Recipe,
+    recipe::{LossRecipe, Recipe},
     student::Types,
 };
 use pupil::{gguf::OwnedValue, tensor::DType};
@@ -55,11 +55,10 @@ pub fn card(recipe: &Recipe, validation: f64, score_name: &str, score: Option<f6
     keys.extend(real("top_p", sampling.top_p));
     keys.extend(real("min_p", sampling.min_p));
     keys.extend(real("penalty_repeat", sampling.repeat_penalty));
-    let loss = &recipe.loss;
-    keys.push((
-        "pupil.loss".into(),
-        format!("alpha {:?}, {:?}, temperature {}", loss.alpha, loss.divergence, loss.temperature).into(),
-    ));
+    if recipe.teacher.path().is_some() {
+        let LossRecipe { alpha, divergence, temperature, .. } = &recipe.loss;
+        keys.push(("pupil.loss".into(), format!("alpha {alpha:?}, {divergence:?}, temperature {temperature}").into()));
+    }
     keys.push(("pupil.score.cross_entropy".into(), (validation as f32).into()));
     keys.extend(score.map(|score| (format!("pupil.score.{}", score_name.to_lowercase()), (score as f32).into())));
     keys

@@ -28,7 +28,7 @@ use crate::{
     student::Student,
 };
 use candle_core::Device;
-use prepare::{Prepared, lines};
+use prepare::Prepared;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -121,24 +121,20 @@ pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Res
 
 fn on(device: &Device, recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Result<Outcome> {
     let folder = &options.folder;
-    fs::create_dir_all(folder).map_err(|error| Error::io(folder, &error))?;
-    if options.fresh {
-        forget(folder)?;
-    }
-    let goes_on = folder.join(files::CHECKPOINT).exists();
-    let data = Prepared::new(recipe, &folder.join(files::TOKENIZER), goes_on, &mut |line| watch.say(&line))?;
-    let extension = match recipe.kind {
-        crate::data::text::Kind::Translate => "tsv",
-        crate::data::text::Kind::Chat => "jsonl",
-    };
-    for (name, items) in [("validation", &data.parts.validation), ("test", &data.parts.test)] {
-        let path = folder.join(format!("{name}.{extension}"));
-        fs::write(&path, lines(items, recipe.kind)).map_err(|error| Error::io(&path, &error))?;
-    }
+    let kept = folder.join(files::TOKENIZER);
+    let goes_on = !options.fresh && folder.join(files::CHECKPOINT).exists();
+    let data = Prepared::new(recipe, goes_on.then_some(&kept), &mut |line| watch.say(&line))?;
     let student = make::student(recipe, data.vocabulary.tokenizer(), device)?;
     watch.say(&format!("student: {:.2} M parameters", parameters(&*student) as f64 / 1e6));
     let teacher = teach::open(recipe, &data, options.threads, device)?;
+    // Nothing of an earlier training is touched before it is sure that there will be one.
+    fs::create_dir_all(folder).map_err(|error| Error::io(folder, &error))?;
+    if !goes_on {
+        forget(folder)?;
+    }
     let mut trainer = Trainer::new(recipe, options, &data, student, teacher)?;
+    data.vocabulary.save(&kept)?;
+    data.save_held_out(folder)?;
     match trainer.run(watch)? {
         true => Ok(Outcome::Done(trainer.finish()?)),
         false => Ok(Outcome::Stopped(trainer.steps_done())),

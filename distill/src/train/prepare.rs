@@ -12,8 +12,8 @@ use crate::{
     tokenizer::Vocabulary,
 };
 use std::{
-    collections::HashSet,
-    iter,
+    collections::{BTreeMap, HashSet},
+    fs, iter,
     path::{Path, PathBuf},
 };
 
@@ -21,6 +21,8 @@ use std::{
 pub struct Prepared {
     /// The student's vocabulary.
     pub vocabulary: Vocabulary,
+    /// The token by which it ends what it says.
+    pub end: u32,
     /// What it learns from.
     pub train: Batches,
     /// What it is measured on while it learns.
@@ -30,20 +32,16 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Reads the text of a recipe, and learns the vocabulary or reads it. It is kept in the file `kept`, where a training
-    /// that goes on finds it again. `say` is told what was found.
+    /// Reads the text of a recipe, and learns the vocabulary or reads it: from the file `kept`, if a training goes on.
+    /// `say` is told what was found.
     ///
     /// # Errors
-    /// What [`Corpus::read`] and [`Vocabulary`] refuse; `Input` if nothing is left to train on.
-    pub fn new(recipe: &Recipe, kept: &Path, goes_on: bool, say: &mut dyn FnMut(String)) -> Result<Self> {
+    /// What [`Corpus::read`] and [`Vocabulary`] refuse; `Input` if nothing is left to train on or to measure with.
+    pub fn new(recipe: &Recipe, kept: Option<&PathBuf>, say: &mut dyn FnMut(String)) -> Result<Self> {
         let parts = parts(recipe, say)?;
-        let vocabulary = match goes_on && kept.exists() {
-            true => Vocabulary::open(kept)?,
-            false => {
-                let vocabulary = vocabulary(recipe, &parts.train)?;
-                vocabulary.save(kept)?;
-                vocabulary
-            }
+        let vocabulary = match kept.filter(|kept| kept.exists()) {
+            Some(kept) => Vocabulary::open(kept)?,
+            None => vocabulary(recipe, &parts.train)?,
         };
         say(format!("vocabulary: {} tokens", vocabulary.tokenizer().len()));
         let data = &recipe.data;
@@ -57,10 +55,32 @@ impl Prepared {
         };
         let train = batches(&parts.train, "training")?;
         let validation = batches(&parts.validation, "validation")?;
-        if train.examples().is_empty() {
-            return Err(Error::input("no example is left to train on, expected more text, or less of it held out"));
+        for (batches, use_) in [(&train, "to train on"), (&validation, "for validation")] {
+            if batches.examples().is_empty() {
+                let expected = "expected more text, less of it held out, or a greater data.max_tokens";
+                return Err(Error::input(format!("no example is left {use_}, {expected}")));
+            }
         }
-        Ok(Self { train, validation, vocabulary, parts })
+        let end = encoder.end();
+        Ok(Self { train, validation, vocabulary, end, parts })
+    }
+
+    /// Writes what is held out into a folder, as files like those which it came from: for those who measure later.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn save_held_out(&self, folder: &Path) -> Result<()> {
+        for (name, items) in [("validation", &self.parts.validation), ("test", &self.parts.test)] {
+            let mut files: BTreeMap<&str, String> = BTreeMap::new();
+            for (extension, line) in items.iter().map(line) {
+                files.entry(extension).or_default().push_str(&line);
+            }
+            for (extension, lines) in files {
+                let path = folder.join(name).with_extension(extension);
+                fs::write(&path, lines).map_err(|error| Error::io(&path, &error))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -70,6 +90,9 @@ fn parts(recipe: &Recipe, say: &mut dyn FnMut(String)) -> Result<Parts> {
     let mut tell = |corpus: &Corpus| {
         if corpus.bad.count > 0 {
             say(corpus.bad.summary("lines"));
+        }
+        if corpus.repeated > 0 {
+            say(format!("lines that say the same as others left out: {}", corpus.repeated));
         }
     };
     let files: Vec<&PathBuf> = data.files.iter().chain(&data.often).collect();
@@ -103,6 +126,8 @@ fn vocabulary(recipe: &Recipe, train: &[Item]) -> Result<Vocabulary> {
     let vocabulary = match (tokenizer.train, tokenizer.size, &tokenizer.file) {
         (Some(Learner::Unigram), Some(size), _) => Vocabulary::unigram(train.iter().flat_map(texts), size),
         (Some(Learner::Bpe), Some(size), _) => Vocabulary::bpe(train.iter().flat_map(texts), size),
+        // Chat students are trained in ChatML, whatever the file's own model speaks.
+        (_, _, Some(file)) if recipe.kind == Kind::Chat => return Vocabulary::open(file)?.with_chatml(),
         (_, _, Some(file)) => return Vocabulary::open(file),
         _ => Err(Error::input("[tokenizer] says neither train nor file, expected one of both")),
     };
@@ -119,13 +144,11 @@ fn texts(item: &Item) -> impl Iterator<Item = &str> {
     texts.into_iter()
 }
 
-/// What is held out of a corpus, as lines of the file it came from: for those who measure later.
-pub fn lines(items: &[Item], kind: Kind) -> String {
-    let line = |item: &Item| match item {
-        Item::Pair { source, target } => format!("{source}\t{target}\n"),
-        Item::Dialogue(turns) => format!("{}\n", serde_json::json!({ "turns": turns })),
-        Item::Text(text) => format!("{text}\n"),
-    };
-    debug_assert!(items.iter().all(|item| matches!(item, Item::Pair { .. }) == (kind == Kind::Translate)));
-    items.iter().map(line).collect()
+/// The line of an item, and the extension of files of such lines.
+fn line(item: &Item) -> (&'static str, String) {
+    match item {
+        Item::Pair { source, target } => ("tsv", format!("{source}\t{target}\n")),
+        Item::Dialogue(turns) => ("jsonl", format!("{}\n", serde_json::json!({ "turns": turns }))),
+        Item::Text(text) => ("txt", format!("{text}\n")),
+    }
 }

@@ -16,22 +16,23 @@ use pupil::{gguf::Gguf, text::Tokenizer};
 /// `Input` if it has another vocabulary than the student, or labels of other text or at another temperature.
 pub fn open(recipe: &Recipe, data: &Prepared, threads: usize, device: &Device) -> Result<Option<Box<dyn Teacher>>> {
     let tokenizer = data.vocabulary.tokenizer();
-    Ok(match &recipe.teacher {
+    let mut teacher: Box<dyn Teacher> = match &recipe.teacher {
         TeacherRecipe { labels: Some(path), .. } => {
-            let labels = Labels::open(path)?;
-            let mut kept = Kept::new(labels, vocabulary_hash(tokenizer), recipe.loss.temperature)?;
-            // Labels of other text would only be missed when their batch comes.
-            for indices in data.train.sorted() {
-                kept.expect(&data.train.batch(&indices))?;
-            }
-            Some(Box::new(kept))
+            Box::new(Kept::new(Labels::open(path)?, vocabulary_hash(tokenizer), recipe.loss.temperature)?)
         }
         TeacherRecipe { checkpoint: Some(path), .. } => {
             let file = Gguf::open(path)?;
             same_vocabulary(&Tokenizer::from_gguf(&file)?, tokenizer).map_err(|error| error.at(path.display()))?;
-            Some(Box::new(Twin { student: make::read(&file, recipe.kind, device)? }))
+            Box::new(Twin { student: make::read(&file, recipe.kind, device)?, vocab: tokenizer.len() })
         }
-        TeacherRecipe { gguf: Some(path), .. } => Some(Box::new(Runtime::open(path, threads)?.for_student(tokenizer)?)),
-        TeacherRecipe { gguf: None, checkpoint: None, labels: None } => None,
-    })
+        TeacherRecipe { gguf: Some(path), .. } => Box::new(Runtime::open(path, threads)?.for_student(tokenizer)?),
+        TeacherRecipe { gguf: None, checkpoint: None, labels: None } => return Ok(None),
+    };
+    // Text that a teacher cannot read would only be found when its batch comes. Networks tell by the longest.
+    let batches = data.train.sorted();
+    let tried = if recipe.teacher.labels.is_some() { &batches[..] } else { &batches[batches.len() - 1..] };
+    for indices in tried {
+        teacher.expect(&data.train.batch(indices)).map_err(|error| error.at("[teacher]"))?;
+    }
+    Ok(Some(teacher))
 }

@@ -194,7 +194,7 @@ impl<'r> Trainer<'r> {
         let how = Writing {
             temperature: on_policy.temperature,
             max_tokens: on_policy.max_new_tokens,
-            end: self.data.vocabulary.tokenizer().eos().unwrap_or_default(),
+            end: self.data.end,
             seed: random.random(),
             threads: self.threads,
         };
@@ -412,7 +412,8 @@ fn optimizer(recipe: &Recipe, student: &dyn Student) -> Result<AdamW> {
     AdamW::new(config, student.variables(), |name| student.rate(name))
 }
 
-/// What a checkpoint is good for: the same student, text and losses. How long and how it is measured may change.
+/// What a checkpoint is good for: the same student, text, teacher and losses. How long and how it is measured may change,
+/// and phases may follow.
 fn made_for(recipe: &Recipe, data: &Prepared) -> String {
     let tokenizer = (recipe.tokenizer.train, recipe.tokenizer.size);
     let train =
@@ -421,7 +422,10 @@ fn made_for(recipe: &Recipe, data: &Prepared) -> String {
     let vocabulary = crate::labels::vocabulary_hash(data.vocabulary.tokenizer());
     let examples = data.train.examples().len();
     let (student, loss) = (&recipe.student, &recipe.loss);
-    format!("{student:?} {tokenizer:?} {loss:?} {train:?} {examples} {text} {vocabulary:x}")
+    // By their names, since folders may move.
+    let teacher = recipe.teacher.path().and_then(file::file_name);
+    let init = recipe.init.as_ref().map(|init| (file::file_name(&init.file), &init.layers, &init.decoder_layers));
+    format!("{student:?} {tokenizer:?} {teacher:?} {init:?} {loss:?} {train:?} {examples} {text} {vocabulary:x}")
 }
 
 /// Tokens of a batch that are no padding.

@@ -5,7 +5,6 @@ use crate::{
     data::Bad,
     error::{Error, Result},
 };
-use pupil::Picture;
 use rayon::prelude::*;
 use std::{path::PathBuf, sync::Arc};
 
@@ -82,14 +81,9 @@ impl Album {
 }
 
 fn decode(photo: &Photo, size: [usize; 2]) -> Result<Sample> {
-    let picture = Picture::open(&photo.path)?;
-    let found = (picture.width(), picture.height());
-    if let Some((width, height)) = photo.size.filter(|size| *size != found) {
-        let (path, found) = (photo.path.display(), format!("{}x{}", found.0, found.1));
-        return Err(Error::format(format!("{path}: a picture of {found}, but its boxes are for {width}x{height}")));
-    }
+    let picture = super::open(&photo.path, photo.size)?;
     let boxes = photo.boxes.clone().unwrap_or_default();
-    let mut sample = Sample { size: [found.0, found.1], rgb: picture.rgb().to_vec(), boxes };
+    let mut sample = Sample { size: [picture.width(), picture.height()], rgb: picture.rgb().to_vec(), boxes };
     // A picture that is shown at half its size or less would only cost memory, and lines thinner than two pixels would be
     // lost between the pixels that are looked at.
     while sample.size[0] >= 2 * size[0] && sample.size[1] >= 2 * size[1] {
@@ -119,6 +113,7 @@ fn halved(sample: &Sample) -> Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pupil::Picture;
     use std::fs;
 
     #[test]

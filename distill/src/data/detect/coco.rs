@@ -1,6 +1,6 @@
 //! COCO's annotation files.
 
-use super::{Bad, Dataset, Item, Options, Splits, Truth, size_of};
+use super::{Dataset, Item, Odd, Options, Splits, Truth, size_of};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::{
@@ -93,7 +93,7 @@ pub(super) fn open(files: &[PathBuf], options: &Options) -> Result<Dataset> {
                 return Err(Error::format(format!("{what}, expected those of {}", files[0].display())));
             }
             Some(all) => {
-                all.dropped.extend(dataset.dropped);
+                all.odd.extend(dataset.odd);
                 all.pictures.extend(dataset.pictures);
             }
         }
@@ -112,19 +112,15 @@ fn read(path: &Path, bytes: &[u8], options: &Options) -> Result<Dataset> {
     let pictures_by_id = positions("image", &image_ids)?;
     let classes = file.categories.into_iter().map(|category| category.name).collect();
     let pictures = pictures(path, file.images, options)?;
-    let mut dataset = Dataset { classes, class_ids, pictures, dropped: Bad::default() };
+    let mut dataset = Dataset { classes, class_ids, pictures, odd: Odd::default() };
     for annotation in &file.annotations {
         let at = |error: Error| error.at(format!("annotation {}", annotation.id));
         let picture = position("image_id", annotation.image_id, &pictures_by_id).map_err(at)?;
         let class = position("category_id", annotation.category_id, &classes_by_id).map_err(at)?;
         let picture = &mut dataset.pictures[picture];
-        match truth(annotation, class).map_err(at)?.clipped(picture.size) {
-            Some(truth) => picture.boxes.push(truth),
-            None => dataset.dropped.add(|| {
-                let (path, id) = (path.display(), annotation.id);
-                format!("{path}: annotation {id}: nothing of the box is within the picture")
-            }),
-        }
+        let truth = truth(annotation, class).map_err(at)?;
+        let place = || format!("{}: annotation {}", path.display(), annotation.id);
+        picture.boxes.extend(dataset.odd.clip(truth, picture.size, place));
     }
     Ok(dataset)
 }

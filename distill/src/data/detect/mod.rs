@@ -29,6 +29,7 @@ mod yolo;
 
 use super::Bad;
 use crate::error::{Error, Result};
+use pupil::Picture;
 use std::{
     collections::HashSet,
     fs::File,
@@ -98,6 +99,29 @@ pub struct Item {
     pub boxes: Vec<Truth>,
 }
 
+impl Item {
+    /// Decodes the picture.
+    ///
+    /// # Errors
+    /// `Io` if it cannot be read; `Format` if it is no picture, or one of another size than its boxes are for.
+    pub fn open(&self) -> Result<Picture> {
+        open(&self.path, Some(self.size))
+    }
+}
+
+/// Decodes a picture, which has to be of `size` if its boxes are for that.
+fn open(path: &Path, size: Option<(usize, usize)>) -> Result<Picture> {
+    let picture = Picture::open(path)?;
+    let (width, height) = (picture.width(), picture.height());
+    match size.filter(|size| *size != (width, height)) {
+        None => Ok(picture),
+        Some((w, h)) => {
+            let path = path.display();
+            Err(Error::format(format!("{path}: a picture of {width}x{height}, but its boxes are for {w}x{h}")))
+        }
+    }
+}
+
 /// What to read.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -116,8 +140,44 @@ pub struct Dataset {
     pub class_ids: Vec<i64>,
     /// The pictures: split by split, COCO's by id, others by name or as listed.
     pub pictures: Vec<Item>,
-    /// Boxes that were left out because nothing of them is within their picture, or because they have no area.
+    /// Boxes that are not wholly within their pictures.
+    pub odd: Odd,
+}
+
+/// Boxes that are not wholly within their pictures.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Odd {
+    /// Those that have no area there. They were left out.
     pub dropped: Bad,
+    /// Those of which the picture's edge cut off more than a pixel, which rounding may well do.
+    pub clipped: Bad,
+}
+
+impl Odd {
+    /// Adds those of another data set.
+    fn extend(&mut self, other: Self) {
+        self.dropped.extend(other.dropped);
+        self.clipped.extend(other.clipped);
+    }
+
+    /// What is left of a box within its picture, if anything. `place` says where the box was read.
+    fn clip(&mut self, truth: Truth, size: (usize, usize), place: impl Fn() -> String) -> Option<Truth> {
+        let Some(clipped) = truth.clipped(size) else {
+            self.dropped.add(|| format!("{}: the box has no area within the picture", place()));
+            return None;
+        };
+        if truth.rect.iter().zip(clipped.rect).any(|(before, after)| (before - after).abs() > 1.0) {
+            self.clipped.add(|| format!("{}: the box goes beyond the picture", place()));
+        }
+        Some(clipped)
+    }
+
+    /// For people: a line for each kind of which there are some.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let dropped = (self.dropped.count > 0).then(|| self.dropped.summary("boxes"));
+        let clipped = (self.clipped.count > 0).then(|| self.clipped.told("boxes cut off at the edge of the picture"));
+        dropped.into_iter().chain(clipped)
+    }
 }
 
 impl Dataset {

@@ -1,6 +1,6 @@
 //! Pascal VOC: an XML file of boxes for each picture.
 
-use super::{Bad, Dataset, Item, Splits, Truth, size_of, yolo};
+use super::{Dataset, Item, Odd, Splits, Truth, size_of, yolo};
 use crate::error::{Error, Result};
 use pupil::image::EXTENSIONS;
 use roxmltree::{Document, Node};
@@ -89,7 +89,7 @@ pub(super) fn open(folder: &Path, files: &[PathBuf]) -> Result<Dataset> {
         }
     };
     let class_ids = (0..).take(classes.len()).collect();
-    let mut dataset = Dataset { classes, class_ids, pictures: Vec::new(), dropped: Bad::default() };
+    let mut dataset = Dataset { classes, class_ids, pictures: Vec::new(), odd: Odd::default() };
     for path in files {
         let item = read(folder, path, dataset.pictures.len() as i64, &mut dataset)?;
         dataset.pictures.push(item);
@@ -123,10 +123,8 @@ fn read(folder: &Path, path: &Path, id: i64, dataset: &mut Dataset) -> Result<It
             let expected = dataset.classes.join(", ");
             return Err(Error::format(format!("{}: the class is `{name}`, expected one of {expected}", place())));
         };
-        match Truth::new(class, rect).clipped(size) {
-            Some(Truth { rect, .. }) => kept.push(Truth { ignore: difficult, ..Truth::new(class, rect) }),
-            None => dataset.dropped.add(|| format!("{}: nothing of the box is within the picture", place())),
-        }
+        let clipped = dataset.odd.clip(Truth::new(class, rect), size, place);
+        kept.extend(clipped.map(|Truth { rect, .. }| Truth { ignore: difficult, ..Truth::new(class, rect) }));
     }
     Ok(Item { path: picture, id, size, boxes: kept })
 }

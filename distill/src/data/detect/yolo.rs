@@ -1,6 +1,6 @@
 //! YOLO folders: a text file of boxes for each picture.
 
-use super::{Bad, Dataset, Item, Splits, Truth, first_file, size_of, yaml::Yaml};
+use super::{Dataset, Item, Odd, Splits, Truth, first_file, size_of, yaml::Yaml};
 use crate::error::{Error, Result};
 use pupil::image::{EXTENSIONS, list};
 use std::{
@@ -99,7 +99,7 @@ pub(super) fn text_of(path: &Path) -> Result<String> {
 /// Reads the pictures of the places, which are folders or lists. A picture that is in two of them is read once.
 fn read(classes: Vec<String>, places: &[PathBuf], root: &Path) -> Result<Dataset> {
     let class_ids = (0..).take(classes.len()).collect();
-    let mut dataset = Dataset { classes, class_ids, pictures: Vec::new(), dropped: Bad::default() };
+    let mut dataset = Dataset { classes, class_ids, pictures: Vec::new(), odd: Odd::default() };
     let (mut seen, mut labelled) = (HashSet::new(), false);
     for place in places {
         for path in pictures(place, root)? {
@@ -141,7 +141,7 @@ fn add(dataset: &mut Dataset, path: PathBuf) -> Result<bool> {
     let size = size_of(&path)?;
     let label = label_paths(&path).into_iter().find(|path| path.is_file());
     let boxes = match &label {
-        Some(label) => read_label(label, size, dataset.classes.len(), &mut dataset.dropped)?,
+        Some(label) => read_label(label, size, dataset.classes.len(), &mut dataset.odd)?,
         None => Vec::new(),
     };
     let id = dataset.pictures.len() as i64;
@@ -160,15 +160,13 @@ fn label_paths(picture: &Path) -> [PathBuf; 2] {
 }
 
 /// The boxes in a label file, as much of them as is within the picture.
-fn read_label(path: &Path, size: (usize, usize), classes: usize, dropped: &mut Bad) -> Result<Vec<Truth>> {
+fn read_label(path: &Path, size: (usize, usize), classes: usize, odd: &mut Odd) -> Result<Vec<Truth>> {
     let mut boxes = Vec::new();
     for (i, line) in text_of(path)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let place = || format!("{} line {}", path.display(), i + 1);
-        match read_line(line, size, classes).map_err(|error| error.at(place()))?.clipped(size) {
-            // What is left is all that can be seen of it.
-            Some(Truth { class, rect, .. }) => boxes.push(Truth::new(class, rect)),
-            None => dropped.add(|| format!("{}: nothing of the box is within the picture", place())),
-        }
+        let truth = read_line(line, size, classes).map_err(|error| error.at(place()))?;
+        // What is left is all that can be seen of it.
+        boxes.extend(odd.clip(truth, size, place).map(|Truth { class, rect, .. }| Truth::new(class, rect)));
     }
     Ok(boxes)
 }

@@ -35,8 +35,9 @@ pub struct Examples {
 /// - A pair: the encoder reads the source and its end token; the decoder reads the padding token and the target, and
 ///   should say the target and the end token, as in T5.
 /// - A dialogue: written in ChatML; only what the assistant says counts, and the token that ends its turn. A dialogue that
-///   is too long becomes several, each of which begins with a turn of the user.
-/// - A text: every token counts, and the one that ends the text.
+///   is too long becomes several, each of which begins with a turn of the user. Turns that are too long by themselves are
+///   left out, and so are the answers to them.
+/// - A text: every token counts, and the one that ends the text. One that is too long becomes several.
 pub struct Encoder<'t> {
     tokenizer: &'t Tokenizer,
     kind: Kind,
@@ -73,6 +74,11 @@ impl<'t> Encoder<'t> {
         self.pad
     }
 
+    /// What ends a translation or a turn.
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
     /// The examples of items.
     ///
     /// # Errors
@@ -84,7 +90,7 @@ impl<'t> Encoder<'t> {
             match (self.kind, item) {
                 (Kind::Translate, Item::Pair { source, target }) => all.examples.extend(self.pair(source, target)?),
                 (Kind::Chat, Item::Dialogue(turns)) => self.dialogue(turns, &mut all.examples)?,
-                (Kind::Chat, Item::Text(text)) => all.examples.extend(self.text(text)?),
+                (Kind::Chat, Item::Text(text)) => self.text(text, &mut all.examples)?,
                 _ => return Err(Error::input("text of another kind than the student's, expected one kind")),
             }
             all.left_out += usize::from(all.examples.len() == before);
@@ -116,6 +122,8 @@ impl<'t> Encoder<'t> {
     fn dialogue(&self, turns: &[Turn], examples: &mut Vec<Example>) -> Result<()> {
         // Tokens, and whether each is one to be said.
         let mut text: Vec<(u32, bool)> = Vec::new();
+        // What the assistant says to nobody teaches nothing.
+        let mut asked = true;
         let newline = self.plain("\n")?;
         for turn in turns {
             let said = turn.role == Role::Assistant;
@@ -127,22 +135,29 @@ impl<'t> Encoder<'t> {
             if text.len() + tokens.len() > self.max_tokens {
                 examples.extend(example(&text));
                 text.clear();
-                // What the assistant says to nobody teaches nothing.
-                if said || tokens.len() > self.max_tokens {
-                    continue;
-                }
+                asked = false;
             }
-            text.extend(tokens);
+            if tokens.len() <= self.max_tokens && (asked || !said) {
+                text.extend(tokens);
+                asked = true;
+            }
         }
         examples.extend(example(&text));
         Ok(())
     }
 
-    fn text(&self, text: &str) -> Result<Option<Example>> {
+    /// Appends the examples of a text.
+    fn text(&self, text: &str, examples: &mut Vec<Example>) -> Result<()> {
         let mut tokens: Vec<(u32, bool)> = self.plain(text)?.into_iter().map(|id| (id, true)).collect();
-        tokens.truncate(self.max_tokens);
         tokens.push((self.pad, true));
-        Ok(example(&tokens))
+        // The token before a part is what its first one follows.
+        let mut start = 0;
+        while start + 1 < tokens.len() {
+            let end = tokens.len().min(start + self.max_tokens + 1);
+            examples.extend(example(&tokens[start..end]));
+            start = end - 1;
+        }
+        Ok(())
     }
 }
 
@@ -222,6 +237,34 @@ mod tests {
         for example in &all.examples {
             assert!(example.input.len() <= 100 && example.input[0] == start);
             assert_eq!(example.input.len(), example.labels.len());
+        }
+    }
+
+    #[test]
+    fn a_question_that_is_too_long_goes_with_its_answer() {
+        let vocabulary = Vocabulary::bpe(["user assistant"].into_iter(), 300).unwrap();
+        let turn = |role, text: &str| Turn { role, text: text.into() };
+        let long = "long ".repeat(50);
+        let turns = [(Role::User, &*long), (Role::Assistant, "No."), (Role::User, "And?"), (Role::Assistant, "Yes.")];
+        let item = Item::Dialogue(turns.into_iter().map(|(role, text)| turn(role, text)).collect());
+        let encoder = Encoder::new(vocabulary.tokenizer(), Kind::Chat, 100, 2.0).unwrap();
+        let all = encoder.encode(&[item]).unwrap();
+        let said: Vec<u32> = all.examples.iter().flat_map(|example| &example.labels).copied().collect();
+        let said: Vec<u32> = said.into_iter().filter(|&label| label != IGNORE && label != encoder.end()).collect();
+        assert_eq!(vocabulary.tokenizer().decode(&said), "Yes.");
+    }
+
+    #[test]
+    fn every_token_of_a_long_text_is_learned_once() {
+        let vocabulary = Vocabulary::bpe(["a text"].into_iter(), 300).unwrap();
+        let encoder = Encoder::new(vocabulary.tokenizer(), Kind::Chat, 10, 2.0).unwrap();
+        for length in [5, 10, 11, 12, 31] {
+            let text = "abcdefghijklmnopqrstuvwxyz0123456789"[..length].to_string();
+            let ids = vocabulary.tokenizer().encode(&text, Specials::NONE).unwrap();
+            let all = encoder.encode(&[Item::Text(text)]).unwrap();
+            assert!(all.examples.iter().all(|example| example.input.len() <= 10));
+            let labels: Vec<u32> = all.examples.iter().flat_map(|example| &example.labels).copied().collect();
+            assert_eq!(labels, [&ids[1..], &[encoder.pad()]].concat());
         }
     }
 }

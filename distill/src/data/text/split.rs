@@ -6,6 +6,7 @@
 //! files, on filters or on chance.
 
 use super::Item;
+use crate::fnv::Fnv;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many distinct sources are held out.
@@ -29,13 +30,10 @@ pub struct Parts {
 
 /// The hash by which sources are ranked.
 pub fn hash(source: &str) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut plain = source.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).peekable();
     // A source of signs alone is itself.
     let text: String = if plain.peek().is_some() { plain.collect() } else { source.to_string() };
-    for byte in text.bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    }
+    let mut hash = Fnv::new().bytes(text.as_bytes()).0;
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)

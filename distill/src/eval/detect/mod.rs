@@ -17,13 +17,17 @@ use crate::{
     error::{Error, Result},
 };
 use matching::Outcome;
+use pupil::Detection;
 use std::collections::HashSet;
 
 /// Pixel areas of boxes, both ends included: all, small, medium, large.
 const AREAS: [[f64; 2]; 4] = [[0.0, 1e10], [0.0, 1024.0], [1024.0, 9216.0], [9216.0, 1e10]];
 
 /// How many of a class's best detections in a picture count.
-const LIMITS: [usize; 3] = [1, 10, 100];
+const LIMITS: [usize; 3] = [1, 10, MOST_FOUND];
+
+/// The most objects of a picture that COCO's evaluation looks at.
+pub const MOST_FOUND: usize = 100;
 
 /// How many IoU thresholds there are: .5, .55, … .95.
 const THRESHOLDS: usize = 10;
@@ -42,6 +46,12 @@ pub struct Found {
     pub score: f32,
     /// Left, top, right, bottom in pixels of the picture.
     pub rect: [f32; 4],
+}
+
+impl From<&Detection> for Found {
+    fn from(&Detection { class, score, ref rect }: &Detection) -> Self {
+        Self { class, score, rect: [rect.x0, rect.y0, rect.x1, rect.y1] }
+    }
 }
 
 impl Found {

@@ -1,6 +1,7 @@
 //! JSONL files that only grow. A line counts when its end is written: what a kill has torn is dropped and done again.
 
 use crate::error::{Error, Result};
+use pupil::output;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs::{File, OpenOptions},
@@ -11,8 +12,12 @@ use std::{
 /// A longer line is none of ours.
 const MAX_LINE: usize = 1 << 24;
 
-/// The lines of a file; `last` says what to do with one that has no end.
-fn read<T: DeserializeOwned>(path: &Path, file: &File, each: &mut dyn FnMut(T) -> Result<()>) -> Result<u64> {
+/// The lines of a file. Returns how long those are that have an end, and the one at the end that has none.
+fn read<T: DeserializeOwned>(
+    path: &Path,
+    file: &File,
+    each: &mut dyn FnMut(T) -> Result<()>,
+) -> Result<(u64, Vec<u8>)> {
     let io = |error: std::io::Error| Error::io(path, &error);
     let mut reader = BufReader::new(file);
     let (mut line, mut whole, mut number) = (Vec::new(), 0, 0);
@@ -22,7 +27,7 @@ fn read<T: DeserializeOwned>(path: &Path, file: &File, each: &mut dyn FnMut(T) -
         number += 1;
         if !line.ends_with(b"\n") {
             return match len < MAX_LINE {
-                true => Ok(whole),
+                true => Ok((whole, line)),
                 false => Err(Error::format(format!("{} line {number}: longer than {MAX_LINE} bytes", path.display()))),
             };
         }
@@ -54,7 +59,9 @@ impl Whole {
     /// # Errors
     /// `Io`; `Format` for a line that is something else.
     pub fn each<T: DeserializeOwned>(self, each: &mut dyn FnMut(T) -> Result<()>) -> Result<()> {
-        read(&self.path, &self.file, each).map(drop)
+        let (_, last) = read(&self.path, &self.file, each)?;
+        // Files that people made may lack the last end; what a kill has torn is no JSON.
+        serde_json::from_slice(&last).map_or(Ok(()), each)
     }
 }
 
@@ -65,18 +72,23 @@ pub struct Growing {
 }
 
 impl Growing {
-    /// Opens or begins a file; `each` gets what is in it.
+    /// Opens or begins a file whose lines begin with `prefix`; `each` gets what is in it. It is none of `inputs`.
     ///
     /// # Errors
     /// As those of [`Whole`]: a file of something else stays as it is.
-    pub fn open<T: DeserializeOwned>(path: &Path, each: &mut dyn FnMut(T) -> Result<()>) -> Result<Self> {
+    pub fn open<T: DeserializeOwned, P: AsRef<Path>>(
+        path: &Path,
+        inputs: &[P],
+        prefix: &str,
+        each: &mut dyn FnMut(T) -> Result<()>,
+    ) -> Result<Self> {
+        output::check(path, inputs)?;
         let io = |error: std::io::Error| Error::io(path, &error);
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-        let whole = read(path, &file, each)?;
-        // All of it without a line end may well be somebody's text.
-        let mut first = [0];
-        file.rewind().map_err(io)?;
-        if whole == 0 && std::io::Read::read(&mut file, &mut first).map_err(io)? == 1 && first != *b"{" {
+        let (whole, torn) = read(path, &file, each)?;
+        // What has no end may well be somebody's text.
+        let prefix = prefix.as_bytes();
+        if !torn.starts_with(prefix) && !prefix.starts_with(&torn) {
             return Err(Error::format(format!("{}: no JSONL, expected lines of an earlier run", path.display())));
         }
         file.set_len(whole).and_then(|()| file.seek(SeekFrom::Start(whole))).map_err(io)?;

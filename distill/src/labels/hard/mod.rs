@@ -26,6 +26,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How the lines of the first two stages begin, and those of data sets of pairs and of dialogues.
+const PROMPT: &str = r#"{"prompt":"#;
+const PAIR: &str = r#"{"source":"#;
+const DIALOGUE: &str = r#"{"turns":"#;
+
 /// A line of the first stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prompt {
@@ -76,7 +81,7 @@ pub fn prompts(
     let open = |file: &PathBuf| Ok((extractor(file)?, Lines::open(file)?));
     let inputs = files.iter().map(open).collect::<Result<Vec<_>>>()?;
     let mut known = HashSet::new();
-    let mut growing = Growing::open(out, &mut |line: Prompt| {
+    let mut growing = Growing::open(out, files, PROMPT, &mut |line: Prompt| {
         counts.before += 1;
         known.insert(line.prompt);
         Ok(())
@@ -146,7 +151,7 @@ pub fn answers(
     })?;
     let all = left.len();
     let mut answered = HashSet::new();
-    let mut growing = Growing::open(out, &mut |line: Answer| {
+    let mut growing = Growing::open(out, &[prompts], PROMPT, &mut |line: Answer| {
         counts.before += 1;
         answered.insert(line.prompt);
         Ok(())
@@ -214,13 +219,14 @@ impl Filter {
 pub fn dataset(answers: &Path, out: &Path, filter: &Filter) -> Result<Counts> {
     let mut counts = Counts::default();
     let mut known = HashSet::new();
-    let answers = Whole::open(answers)?;
-    let mut growing = Growing::open(out, &mut |line: Value| {
+    let begin = if filter.translation { PAIR } else { DIALOGUE };
+    let lines = Whole::open(answers)?;
+    let mut growing = Growing::open(out, &[answers], begin, &mut |line: Value| {
         counts.before += 1;
         known.insert(line.to_string());
         Ok(())
     })?;
-    answers.each(&mut |answer: Answer| {
+    lines.each(&mut |answer: Answer| {
         if !filter.takes(&answer) {
             counts.left_out += 1;
             return Ok(());

@@ -123,7 +123,8 @@ fn answers_that_are_poor_are_left_out() {
 
 #[test]
 fn a_stop_leaves_what_is_done() {
-    let source = file("stop-p.jsonl", "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n{\"prompt\":\"c\"}\n");
+    // The last line lacks its end, as people leave it.
+    let source = file("stop-p.jsonl", "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n{\"prompt\":\"c\"}");
     let path = place("stop.jsonl");
     let _ = fs::remove_file(&path);
     let mut each = |done, _| if done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
@@ -136,12 +137,17 @@ fn a_stop_leaves_what_is_done() {
 #[test]
 fn files_of_something_else_are_refused_and_stay() {
     let source = file("other-p.jsonl", "{\"prompt\":\"a\"}\n");
-    for content in ["a letter to a friend", "two\nlines\n", "{\"turns\": []}\n", "{\"prompt\": 3}\n"] {
+    for content in ["a letter to a friend", "two\nlines\n", "{\"a\": [1]}", "{\"turns\": []}\n", "{\"prompt\": 3}\n"] {
         let path = file("other.jsonl", content);
         let error = answers(&source, &path, &mut Parrot(1), &mut go).unwrap_err().to_string();
         assert!(error.contains("other.jsonl") && !error.contains('\n'), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }
+    let whole = "{\"prompt\":\"a\",\"answer\":\"b\",\"finished\":true,\"score\":0.0}\n";
+    let path = file("same.jsonl", whole);
+    let error = dataset(&path, &path, &filter()).unwrap_err().to_string();
+    assert!(error.contains("would replace a file that is read"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), whole);
     let missing = answers(&place("none.jsonl"), &place("out.jsonl"), &mut Parrot(1), &mut go).unwrap_err();
     assert_eq!(missing.kind(), crate::ErrorKind::Io);
     let other = prompts(&[place("x.pdf")], &place("out.jsonl"), &(1..=9), 9, &mut || ControlFlow::Continue(()));

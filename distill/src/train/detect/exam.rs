@@ -3,16 +3,13 @@
 use crate::{
     data::detect::Item,
     error::Result,
-    eval::detect::{Evaluation, Found, Scores},
+    eval::detect::{Evaluation, Found, MOST_FOUND, Scores},
 };
-use pupil::{DetectOptions, Detection, Detector, Picture};
+use pupil::{DetectOptions, Detection, Detector};
 use std::path::Path;
 
 /// The least score that counts. Lower ones change the mean average precision little, and take time.
 const CONFIDENCE: f32 = 0.01;
-/// The most objects of a picture that COCO's evaluation looks at.
-const MAX: usize = 100;
-
 /// Pictures and what is on them.
 pub struct Exam<'a> {
     /// The names of the classes.
@@ -40,19 +37,14 @@ impl Exam<'_> {
     /// `Format` if the runtime refuses the file; `Io` for a picture that has become unreadable.
     pub fn take(&self, path: &Path) -> Result<Answers> {
         let mut detector = Detector::open_with_threads(path, self.threads)?;
-        let options = DetectOptions { confidence: Some(CONFIDENCE), max: Some(MAX), ..DetectOptions::default() };
+        let options = DetectOptions { confidence: Some(CONFIDENCE), max: Some(MOST_FOUND), ..DetectOptions::default() };
         detector.configure(&options)?;
         let mut evaluation = Evaluation::new(self.classes);
         let (mut all, mut times) = (Vec::new(), Vec::new());
         for (index, item) in self.items.iter().enumerate() {
-            let found = detector.detect(&Picture::open(&item.path)?)?;
+            let found = detector.detect(&item.open()?)?;
             times.push(1000.0 * detector.times().net.as_secs_f64());
-            let as_found = |Detection { class, score, rect }: &Detection| Found {
-                class: *class,
-                score: *score,
-                rect: [rect.x0, rect.y0, rect.x1, rect.y1],
-            };
-            let list: Vec<Found> = found.iter().map(as_found).collect();
+            let list: Vec<Found> = found.iter().map(Found::from).collect();
             evaluation.add(index, &item.boxes, &list)?;
             all.push(found);
         }

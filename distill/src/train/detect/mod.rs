@@ -65,15 +65,16 @@ pub fn distill(recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Res
 
 fn distill_on(device: &Device, recipe: &Recipe, options: &Options, watch: &mut dyn Watch) -> Result<Outcome<Report>> {
     let folder = &options.folder;
-    fs::create_dir_all(folder).map_err(|error| Error::io(folder, &error))?;
-    if options.fresh {
-        forget(folder)?;
-    }
     let data = Prepared::new(recipe, &mut |line| watch.say(&line))?;
     let config = recipe.student.config(data.classes.len())?;
     let student = Detector::new(config, recipe.train.seed, device)?;
     watch.say(&format!("student: {:.2} M parameters", parameters(&student) as f64 / 1e6));
     let teacher = data.teacher(recipe, student.config(), options.threads, &mut |line| watch.say(&line))?;
+    // Nothing of an earlier training is touched before it is sure that there will be one.
+    fs::create_dir_all(folder).map_err(|error| Error::io(folder, &error))?;
+    if options.fresh {
+        forget(folder)?;
+    }
     let mut trainer = Trainer::new(recipe, options, &data, student, teacher)?;
     match trainer.run(watch)? {
         true => Ok(Outcome::Done(trainer.finish(watch)?)),

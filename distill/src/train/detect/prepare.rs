@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     recipe::detect::{Part, Recipe},
 };
-use pupil::{Picture, image::list};
+use pupil::image::list;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -102,9 +102,7 @@ impl Prepared {
 
 fn open(recipe: &Recipe, part: &Part, name: &str, say: &mut dyn FnMut(String)) -> Result<Dataset> {
     let dataset = recipe.dataset(part).map_err(|error| error.at(name))?;
-    if dataset.dropped.count > 0 {
-        say(format!("{name}: {}", dataset.dropped.summary("boxes")));
-    }
+    dataset.odd.lines().for_each(|line| say(format!("{name}: {line}")));
     let empty = dataset.pictures.iter().filter(|item| item.boxes.is_empty()).count();
     say(format!("{name}: {} pictures, {empty} of them empty, {} boxes", dataset.pictures.len(), dataset.boxes()));
     Ok(dataset)
@@ -113,7 +111,7 @@ fn open(recipe: &Recipe, part: &Part, name: &str, say: &mut dyn FnMut(String)) -
 /// Those pictures that can be read.
 fn readable(items: Vec<Item>, name: &str, say: &mut dyn FnMut(String)) -> Result<Vec<Item>> {
     let opened: Vec<Result<(), String>> =
-        items.par_iter().map(|item| Picture::open(&item.path).map(drop).map_err(|error| error.to_string())).collect();
+        items.par_iter().map(|item| item.open().map(drop).map_err(|error| error.to_string())).collect();
     let (mut bad, mut good) = (Bad::default(), Vec::new());
     for (item, opened) in items.into_iter().zip(opened) {
         match opened {
