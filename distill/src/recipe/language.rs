@@ -574,7 +574,7 @@ file = "out.gguf"
             ("\"out.gguf\"", "\"Cargo.toml\"", "Cargo.toml: would replace a file that is read"),
             ("heads = 2", "heats = 2", "[student]: unknown field `heats`"),
             ("heads = 2", "heads = 2\ncontext = 64", "student.context is 64, expected at least 128"),
-            ("test = ", "validation = 0\ntest = ", "data.validation is 0, expected at least 1"),
+            ("[loss]", "validation = 0\n[loss]", "data.validation is 0, expected at least 1"),
             ("heads = 2", "heads = 0", "[student]: `heads` is 0, expected 1 to 1024"),
             ("[output]", "[teacher]\ngguf = \"a\"\nlabels = \"b\"\n[output]", "[teacher] names several"),
             ("[output]", "[on_policy]\nsteps = 5\nlearning_rate = 1e-4\n[output]", "[on_policy] needs a teacher"),
