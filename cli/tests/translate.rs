@@ -81,16 +81,21 @@ fn what_comes_before_bad_input_is_translated() {
 #[test]
 fn memory_does_not_grow_with_the_text() {
     let model = model();
-    let line = format!("{}\n", " ".repeat(1 << 20));
-    let (input, output) =
-        (file("translate-long.txt", line.repeat(64).as_bytes()), common::place("translate-long-out.txt"));
-    let ran = run_with(&["translate", "-m", arg(&model), "-v", "-t", "1", "-i", arg(&input), "-o", arg(&output)], b"");
-    let sizes = [&input, &output].map(|path| std::fs::metadata(path).unwrap().len());
-    assert!(ran.code == Some(0) && sizes[0] == sizes[1], "{}", ran.err);
-    [&input, &output].into_iter().for_each(|path| std::fs::remove_file(path).unwrap());
-    let peak = ran.err.rsplit_once("peak memory ").unwrap().1.trim().trim_end_matches(" MiB");
+    let (input, output) = (common::place("translate-long.txt"), common::place("translate-long-out.txt"));
     // Some systems do not tell.
-    assert!(peak == "?" || peak.parse::<usize>().unwrap() < 60, "{peak} MiB");
+    let peak = |lines: usize| -> Option<usize> {
+        let line = format!("{}\n", " ".repeat(1 << 20));
+        std::fs::write(&input, line.repeat(lines)).unwrap();
+        let ran =
+            run_with(&["translate", "-m", arg(&model), "-v", "-t", "1", "-i", arg(&input), "-o", arg(&output)], b"");
+        let sizes = [&input, &output].map(|path| std::fs::metadata(path).unwrap().len());
+        assert!(ran.code == Some(0) && sizes[0] == sizes[1], "{}", ran.err);
+        ran.err.rsplit_once("peak memory ").unwrap().1.trim().trim_end_matches(" MiB").parse().ok()
+    };
+    if let (Some(few), Some(many)) = (peak(4), peak(64)) {
+        assert!(many < few + 20, "{few} and {many} MiB");
+    }
+    [&input, &output].into_iter().for_each(|path| std::fs::remove_file(path).unwrap());
 }
 
 #[test]
