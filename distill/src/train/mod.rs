@@ -123,7 +123,7 @@ fn on(device: &Device, recipe: &Recipe, options: &Options, watch: &mut dyn Watch
     let folder = &options.folder;
     let kept = folder.join(files::TOKENIZER);
     let goes_on = !options.fresh && folder.join(files::CHECKPOINT).exists();
-    let data = Prepared::new(recipe, goes_on.then_some(&kept), &mut |line| watch.say(&line))?;
+    let data = Prepared::new(recipe, goes_on.then_some(&*kept), &mut |line| watch.say(&line))?;
     let student = make::student(recipe, data.vocabulary.tokenizer(), device)?;
     watch.say(&format!("student: {:.2} M parameters", parameters(&*student) as f64 / 1e6));
     let teacher = teach::open(recipe, &data, options.threads, device)?;

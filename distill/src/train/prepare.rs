@@ -37,7 +37,7 @@ impl Prepared {
     ///
     /// # Errors
     /// What [`Corpus::read`] and [`Vocabulary`] refuse; `Input` if nothing is left to train on or to measure with.
-    pub fn new(recipe: &Recipe, kept: Option<&PathBuf>, say: &mut dyn FnMut(String)) -> Result<Self> {
+    pub fn new(recipe: &Recipe, kept: Option<&Path>, say: &mut dyn FnMut(String)) -> Result<Self> {
         let parts = parts(recipe, say)?;
         let vocabulary = match kept.filter(|kept| kept.exists()) {
             Some(kept) => Vocabulary::open(kept)?,

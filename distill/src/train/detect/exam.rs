@@ -10,6 +10,7 @@ use std::path::Path;
 
 /// The least score that counts. Lower ones change the mean average precision little, and take time.
 const CONFIDENCE: f32 = 0.01;
+
 /// Pictures and what is on them.
 pub struct Exam<'a> {
     /// The names of the classes.
