@@ -75,5 +75,5 @@ pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "image")]
 pub use image::{Detection, Picture};
 pub use model::Model;
-pub use threads::all_threads;
+pub use threads::{MAX_THREADS, all_threads};
 pub use translate::{TranslateOptions, Translation, Translator};

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const SPIN: Duration = Duration::from_micros(20);
 
 /// The most threads that may be asked for.
-const MAX_THREADS: usize = 1024;
+pub const MAX_THREADS: usize = 1024;
 
 /// As many threads as this machine has cores for the program: what computes where nobody says how many.
 pub fn all_threads() -> usize {

@@ -101,6 +101,7 @@ fn translations_are_scored() {
         (vec!["--output", arg(&output)], "--reference"),
         (vec!["--reference", arg(&reference)], "which sentences?"),
         (vec!["--data", arg(&output)], "line 1 has no tab"),
+        (vec!["--output", arg(&output), "--reference", arg(&reference), "--beam", "4"], "cannot be used with"),
     ] {
         let line = bad(&[&["eval", "translate"][..], &args].concat());
         assert!(line.contains(expected), "{line}");

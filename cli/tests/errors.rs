@@ -51,7 +51,7 @@ fn senseless_arguments() {
         (&["chat", "-m", "x", "--raw", "--system", "be kind", "hi"], "cannot be used with"),
         (&["chat", "-m", "x", "-n", "-1", "hi"], "expected a whole number from 1 to"),
         (&["chat", "-m", "x", "--top-k", "-1", "hi"], "expected a whole number from 0 to"),
-        (&["chat", "-m", "x", "--threads", "-1", "hi"], "expected a whole number from 1 to 256"),
+        (&["chat", "-m", "x", "--threads", "-1", "hi"], "expected a whole number from 1 to 1024"),
         (&["translate", "--max-ratio", "-1", "hi"], "expected more than 0 and at most 100"),
         (&["translate", "--length-penalty", "much", "hi"], "expected a number"),
         (&["bench"], "<--model <FILE>|--synthetic <SHAPE:TYPE>>"),

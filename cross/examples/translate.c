@@ -21,7 +21,7 @@ int main(int argc, char **argv)
         return 1;
     }
     pupil_translate_options options;
-    pupil_translate_options_init(&options);
+    pupil_translate_options_init(&options, sizeof options);
     options.beam = 4;
 
     pupil_translator *translator = NULL;

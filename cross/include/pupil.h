@@ -231,8 +231,8 @@ pupil_status pupil_model_open_memory(const uint8_t *data,
 // Frees a model. Chats made of it go on.
 void pupil_model_free(pupil_model *model);
 
-// Fills `options` with the defaults, and its size.
-void pupil_chat_options_init(pupil_chat_options *options);
+// Fills `options`, which are `size` bytes (`sizeof`), with the defaults.
+pupil_status pupil_chat_options_init(pupil_chat_options *options, size_t size);
 
 // A new conversation. `options` may be NULL for the defaults.
 pupil_status pupil_chat_new(const pupil_model *model,
@@ -258,8 +258,8 @@ pupil_status pupil_chat_reset(pupil_chat *chat);
 // Frees a chat.
 void pupil_chat_free(pupil_chat *chat);
 
-// Fills `options` with the defaults, and its size.
-void pupil_detect_options_init(pupil_detect_options *options);
+// Fills `options`, which are `size` bytes (`sizeof`), with the defaults.
+pupil_status pupil_detect_options_init(pupil_detect_options *options, size_t size);
 
 // Maps the GGUF file at `path`. `options` may be NULL for the defaults.
 pupil_status pupil_detector_open(const char *path,
@@ -309,8 +309,8 @@ pupil_status pupil_detect_file(pupil_detector *detector,
 // Frees a detector.
 void pupil_detector_free(pupil_detector *detector);
 
-// Fills `options` with the defaults, and its size.
-void pupil_translate_options_init(pupil_translate_options *options);
+// Fills `options`, which are `size` bytes (`sizeof`), with the defaults.
+pupil_status pupil_translate_options_init(pupil_translate_options *options, size_t size);
 
 // Maps the GGUF file at `path`. `options` may be NULL for the defaults.
 pupil_status pupil_translator_open(const char *path,

@@ -1,6 +1,8 @@
 //! Language models and conversations.
 
-use super::{Versioned, c_path, free, give, guard, handle, null, pupil_status, put, room, slice, utf8, versioned};
+use super::{
+    Versioned, c_path, free, give, guard, handle, init, null, pupil_status, put, room, slice, utf8, versioned,
+};
 use crate::bytes::Bytes;
 use crate::{Answer, Chat, ChatOptions, Finish, Model, text::SamplerOptions};
 use std::ffi::{c_char, c_int, c_void};
@@ -169,13 +171,11 @@ pub unsafe extern "C" fn pupil_model_free(model: *mut pupil_model) {
     unsafe { free(model) }
 }
 
-/// Fills `options` with the defaults, and its size.
+/// Fills `options`, which are `size` bytes (`sizeof`), with the defaults.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pupil_chat_options_init(options: *mut pupil_chat_options) {
-    if !options.is_null() {
-        // SAFETY: not null, and may be written as the caller says.
-        unsafe { options.write(pupil_chat_options::DEFAULT) }
-    }
+pub unsafe extern "C" fn pupil_chat_options_init(options: *mut pupil_chat_options, size: usize) -> pupil_status {
+    // SAFETY: as the caller says.
+    unsafe { init(options, size) }
 }
 
 /// A new conversation. `options` may be NULL for the defaults.

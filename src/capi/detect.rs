@@ -1,6 +1,6 @@
 //! Detectors.
 
-use super::{Versioned, c_path, free, give, guard, handle, null, pupil_status, slice, versioned};
+use super::{Versioned, c_path, free, give, guard, handle, init, null, pupil_status, slice, versioned};
 use crate::bytes::Bytes;
 use crate::{DetectOptions, Detector, Error, Picture};
 use std::ffi::{CString, c_char};
@@ -59,13 +59,11 @@ pub struct pupil_detection {
     pub class_id: u32,
 }
 
-/// Fills `options` with the defaults, and its size.
+/// Fills `options`, which are `size` bytes (`sizeof`), with the defaults.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pupil_detect_options_init(options: *mut pupil_detect_options) {
-    if !options.is_null() {
-        // SAFETY: not null, and may be written as the caller says.
-        unsafe { options.write(pupil_detect_options::DEFAULT) }
-    }
+pub unsafe extern "C" fn pupil_detect_options_init(options: *mut pupil_detect_options, size: usize) -> pupil_status {
+    // SAFETY: as the caller says.
+    unsafe { init(options, size) }
 }
 
 /// Maps the GGUF file at `path`. `options` may be NULL for the defaults.

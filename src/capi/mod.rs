@@ -232,6 +232,25 @@ unsafe fn put<T: Versioned>(out: *mut T, result: T) -> Result<()> {
     Ok(())
 }
 
+/// Fills options with the defaults, of which an older caller has room for fewer.
+///
+/// # Safety
+/// `options` is null or `size` bytes may be written there.
+unsafe fn init<T: Versioned>(options: *mut T, size: usize) -> pupil_status {
+    guard(|| {
+        if options.is_null() {
+            return Err(null("options"));
+        }
+        check_size::<T>(size)?;
+        // SAFETY: `size` bytes may be written, at least those of the first field, and the default has as many.
+        unsafe {
+            std::ptr::copy_nonoverlapping((&raw const T::DEFAULT).cast::<u8>(), options.cast::<u8>(), size);
+            options.cast::<usize>().write(size);
+        }
+        Ok(())
+    })
+}
+
 /// The size of a place for a result, or `None` if there is none. What takes long asks before it begins.
 ///
 /// # Safety

@@ -84,6 +84,21 @@ fn shorter_options_of_older_programs_keep_the_other_defaults() {
 }
 
 #[test]
+fn defaults_are_written_as_far_as_older_programs_have_room() {
+    let size = std::mem::offset_of!(pupil_chat_options, temperature);
+    let mut given = pupil_chat_options { context: 99, temperature: 7.0, ..pupil_chat_options::DEFAULT };
+    // SAFETY: the structure is larger than its size says.
+    assert_eq!(unsafe { chat::pupil_chat_options_init(&raw mut given, size) }, PUPIL_OK);
+    assert_eq!((given.size, given.context, given.temperature), (size, 0, 7.0));
+    for size in [0, size_of::<pupil_chat_options>() + 1] {
+        // SAFETY: a size that does not fit is refused before anything is written.
+        assert_ne!(unsafe { chat::pupil_chat_options_init(&raw mut given, size) }, PUPIL_OK);
+    }
+    // SAFETY: null is refused.
+    assert_ne!(unsafe { chat::pupil_chat_options_init(std::ptr::null_mut(), size) }, PUPIL_OK);
+}
+
+#[test]
 fn results_are_cut_to_what_older_programs_know() {
     let mut out = pupil_answer { size: std::mem::offset_of!(pupil_answer, tokens), ..pupil_answer::DEFAULT };
     // SAFETY: the structure is larger than its size says.

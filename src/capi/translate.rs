@@ -1,7 +1,8 @@
 //! Translators.
 
 use super::{
-    Versioned, c_path, free, give, guard, handle, null, pupil_finish, pupil_status, put, room, slice, utf8, versioned,
+    Versioned, c_path, free, give, guard, handle, init, null, pupil_finish, pupil_status, put, room, slice, utf8,
+    versioned,
 };
 use crate::bytes::Bytes;
 use crate::translate::Finish;
@@ -108,13 +109,14 @@ unsafe impl Versioned for pupil_translation {
     };
 }
 
-/// Fills `options` with the defaults, and its size.
+/// Fills `options`, which are `size` bytes (`sizeof`), with the defaults.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pupil_translate_options_init(options: *mut pupil_translate_options) {
-    if !options.is_null() {
-        // SAFETY: not null, and may be written as the caller says.
-        unsafe { options.write(pupil_translate_options::DEFAULT) }
-    }
+pub unsafe extern "C" fn pupil_translate_options_init(
+    options: *mut pupil_translate_options,
+    size: usize,
+) -> pupil_status {
+    // SAFETY: as the caller says.
+    unsafe { init(options, size) }
 }
 
 /// Maps the GGUF file at `path`. `options` may be NULL for the defaults.

@@ -7,11 +7,11 @@ use crate::{
     synthetic::Synthetic,
 };
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
-#[cfg(feature = "translate")]
-use pupil::TranslateOptions;
 pub use pupil::all_threads;
 #[cfg(feature = "chat")]
 use pupil::{ChatOptions, Model, nets::kv::CacheType, text::SamplerOptions};
+#[cfg(feature = "translate")]
+use pupil::{TranslateOptions, translate::EarlyStop};
 #[cfg(feature = "eval")]
 use pupil_distill::{eval::translate::Tokenize, shortlist};
 use std::path::PathBuf;
@@ -207,6 +207,9 @@ pub struct TranslateArgs {
     #[arg(long, value_name = "X", default_value_t = TranslateOptions::default().length_penalty,
         value_parser = |s: &str| fitting(s, "a number", |x: &f32| x.is_finite()))]
     pub length_penalty: f32,
+    /// End a sentence as soon as as many of its hypotheses have ended as --beam follows
+    #[arg(long)]
+    pub early_stop: bool,
     /// Let no sequence of N tokens come twice in a sentence; 0 allows all
     #[arg(long, value_name = "N", default_value = "0", value_parser = |s: &str| number(s, 0..=64))]
     pub no_repeat_ngram: usize,
@@ -275,6 +278,7 @@ impl TranslateArgs {
     pub fn options(&self) -> TranslateOptions {
         TranslateOptions {
             length_penalty: self.length_penalty,
+            early_stop: if self.early_stop { EarlyStop::Always } else { EarlyStop::default() },
             no_repeat_ngram: self.no_repeat_ngram,
             max_length_ratio: self.max_ratio,
             ..self.translator.options()
@@ -425,7 +429,8 @@ pub struct EvalTranslateArgs {
     #[arg(long, value_name = "FILE")]
     pub reference: Option<PathBuf>,
     /// Score these translations, one a line, instead of a model's
-    #[arg(long, value_name = "FILE", requires = "reference", conflicts_with_all = ["model", "source"])]
+    #[arg(long, value_name = "FILE", requires = "reference",
+        conflicts_with_all = ["model", "source", "from", "to", "prefix", "beam", "batch", "no_shortlist", "threads"])]
     pub output: Option<PathBuf>,
     /// Look at the first N sentences only
     #[arg(long, value_name = "N", value_parser = limit)]

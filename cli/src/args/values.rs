@@ -20,7 +20,7 @@ pub fn seed(text: &str) -> Result<u64, String> {
 }
 
 pub fn threads(text: &str) -> Result<usize, String> {
-    number(text, 1..=256)
+    number(text, 1..=pupil::MAX_THREADS)
 }
 
 pub fn tokens(text: &str) -> Result<usize, String> {
