@@ -191,6 +191,8 @@ pub struct TrainRecipe {
     #[serde(default = "defaults::eval_every")]
     pub eval_every: u64,
     /// Sentences or dialogues of the validation part that the student writes at each measurement; 0 measures the loss only.
+    /// What they score tells the best state of a translator, so hundreds are needed; that of a chat student is told by its
+    /// loss, except on-policy.
     #[serde(default = "defaults::eval_items")]
     pub eval_items: usize,
     /// Measurements without a better one after which the training ends; 0 never.

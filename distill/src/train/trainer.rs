@@ -10,13 +10,14 @@ use super::{
     prepare::Prepared,
     rollout::{self, Writing},
     schedule::{Moment, Phase, Schedule},
-    standing::{Best, Standing, Window},
+    standing::{Best, Judge, Standing, Window},
     step::{Part, step},
     weights::{check_all_reached, named, set, swap},
 };
 use crate::{
     batch::Batch,
     data::text::{
+        Kind,
         batches::{Cursor, Stream},
         examples::Example,
     },
@@ -222,7 +223,12 @@ impl<'r> Trainer<'r> {
             false => Some(self.exam.score(&self.file("f32")?)?),
         };
         let now = Best { step: self.state.step, validation, score };
-        if self.state.standing.is_best(now) {
+        // On-policy, a student learns to say what is likely, not to find likely all that people say.
+        let judge = match (self.recipe.kind, phase) {
+            (Kind::Chat, Phase::Text) => Judge::Loss,
+            _ => Judge::Score,
+        };
+        if self.state.standing.is_best(now, judge) {
             checkpoint::save(&self.path(files::BEST), &named(self.student.variables(), "student.")?, &now)?;
         }
         Ok(now)

@@ -20,7 +20,7 @@ use crate::{
         metrics::{Metrics, Record},
         plots::{self, Captions},
         schedule::{Moment, Part, Phase, Schedule},
-        standing::{Best, Standing, Window},
+        standing::{Best, Judge, Standing, Window},
         weights::{check_all_reached, named, set},
     },
 };
@@ -298,7 +298,7 @@ impl Course for Trainer<'_> {
         let sheet = self.path(&format!("sheet-{step:06}.png"));
         sheet::save(&sheet, &self.data.validation, &answers.found, &self.data.classes, self.recipe.output.confidence)?;
         let now = Best { step, validation: 1.0 - ap, score: Some(100.0 * ap) };
-        if self.state.standing.is_best(now) {
+        if self.state.standing.is_best(now, Judge::Score) {
             checkpoint::save(&self.path(files::BEST), &weights, &now)?;
         }
         let window = std::mem::replace(&mut self.window, Window::new());
