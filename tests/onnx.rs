@@ -1,15 +1,17 @@
-//! ONNX graphs against ONNX Runtime and tract. `vectors/graphs.bin` was made by `vectors/graphs.py`; the real models are
-//! read from `../shared/models/onnx`, and skipped if that is missing.
+//! ONNX graphs against ONNX Runtime and tract. `vectors/graphs.bin` was made by `vectors/graphs.py`; the real models and
+//! photos are read from `../shared`, and skipped if that is missing. What is to be found in them is in
+//! `vectors/shared_detectors.json`, made by `vectors/shared_detectors.py`.
 #![cfg(feature = "onnx")]
 
 use pupil::{
-    Detector, ErrorKind, Picture,
+    Detection, Detector, ErrorKind, Picture,
     bytes::Bytes,
     detect::boxes::Form,
     gguf::{Gguf, Writer},
     nets::convnet::{ConvNet, Session, program::Activation, program::Op},
     onnx::{ConvertOptions, Converted, Engine, Graph, Lowered, Runner, Suppression, convert, lower, read_file},
 };
+use serde::Deserialize;
 use std::{path::Path, sync::Arc};
 
 /// A graph, and what ONNX Runtime makes of [`noise`].
@@ -299,4 +301,63 @@ fn photo() -> Option<Picture> {
     };
     let first = files.map(|file| file.unwrap().path()).min();
     Some(Picture::open(first.unwrap()).unwrap())
+}
+
+/// A detector of `../shared/models/onnx`, and what ONNX Runtime finds with it.
+#[derive(Deserialize)]
+struct Oracle {
+    model: String,
+    photos: Vec<Seen>,
+}
+
+/// A photo in `../shared`; the part that is looked at, as left, top, width and height; and the objects in it, as class,
+/// score and corners.
+#[derive(Deserialize)]
+struct Seen {
+    photo: String,
+    window: [usize; 4],
+    found: Vec<(usize, f32, f32, f32, f32, f32)>,
+}
+
+/// All the way from a file's pixels to boxes, with default options. Windows have the input's size, so that resampling plays
+/// no part; but JPEG decoders differ by a few levels.
+#[test]
+fn real_detectors_find_what_onnx_runtime_finds() {
+    let oracles: Vec<Oracle> = serde_json::from_str(include_str!("vectors/shared_detectors.json")).unwrap();
+    for Oracle { model, photos } in oracles {
+        let Some(bytes) = shared(&format!("{model}.onnx")) else { continue };
+        let bytes = convert(&bytes, &model, &ConvertOptions::default()).unwrap().to_bytes().unwrap();
+        let mut detector = Detector::from_bytes(Bytes::from(&bytes[..]), &model).unwrap();
+        for Seen { photo, window: part, found: expected } in photos {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(&photo);
+            if !path.exists() {
+                println!("skipped: {} not found", path.display());
+                continue;
+            }
+            let found = detector.detect(&window(&Picture::open(&path).unwrap(), part)).unwrap();
+            assert_eq!(found.len(), expected.len(), "{model}, {photo}: {found:?}");
+            let (mut left, mut worst) = (found.clone(), [0.0_f32; 2]);
+            for (class, score, x0, y0, x1, y1) in expected {
+                let off = |Detection { score: other, rect, .. }: &Detection| {
+                    let corners = [rect.x0 - x0, rect.y0 - y0, rect.x1 - x1, rect.y1 - y1];
+                    [(other - score).abs(), corners.into_iter().map(f32::abs).fold(0.0, f32::max)]
+                };
+                let near = |found: &Detection| found.class == class && off(found)[0] < 0.01 && off(found)[1] < 1.0;
+                // Both are sorted, so the first that fits is the one; of nearly equal scores the order may differ.
+                let i = left.iter().position(near).unwrap_or_else(|| {
+                    panic!("{model}, {photo}: no class {class}, {score} at {:?} in {found:?}", [x0, y0, x1, y1])
+                });
+                let off = off(&left.remove(i));
+                worst = [worst[0].max(off[0]), worst[1].max(off[1])];
+            }
+            println!("{model}, {photo}: scores are off by {:.4}, corners by {:.2} pixels", worst[0], worst[1]);
+        }
+    }
+}
+
+/// A part of a picture.
+fn window(picture: &Picture, [left, top, width, height]: [usize; 4]) -> Picture {
+    let rows = picture.rgb().chunks_exact(3 * picture.width()).skip(top).take(height);
+    let pixels = rows.flat_map(|row| &row[3 * left..][..3 * width]).copied().collect();
+    Picture::from_rgb(width, height, pixels).unwrap()
 }

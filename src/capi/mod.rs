@@ -242,9 +242,10 @@ unsafe fn init<T: Versioned>(options: *mut T, size: usize) -> pupil_status {
             return Err(null("options"));
         }
         check_size::<T>(size)?;
-        // SAFETY: `size` bytes may be written, at least those of the first field, and the default has as many.
+        let defaults = T::DEFAULT;
+        // SAFETY: `size` bytes may be written, at least those of the first field, and the defaults have as many.
         unsafe {
-            std::ptr::copy_nonoverlapping((&raw const T::DEFAULT).cast::<u8>(), options.cast::<u8>(), size);
+            std::ptr::copy_nonoverlapping((&raw const defaults).cast::<u8>(), options.cast::<u8>(), size);
             options.cast::<usize>().write(size);
         }
         Ok(())
