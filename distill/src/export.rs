@@ -17,7 +17,7 @@ pub struct Export<'a> {
     pub weights: Option<&'a BTreeMap<String, Tensor>>,
     /// How they are stored.
     pub types: Types,
-    /// Further keys: [the tokenizer's](tokenizer_keys), where the student comes from, what it scores.
+    /// Further keys: the tokenizer's, where the student comes from, what it scores.
     pub keys: Vec<(String, OwnedValue)>,
 }
 
@@ -33,12 +33,6 @@ pub struct Stored {
     pub dtype: DType,
     /// The root of the mean squared difference, relative to that of the weights.
     pub error: f64,
-}
-
-/// The keys of a file's tokenizer and chat template.
-pub fn tokenizer_keys(file: &Gguf) -> Vec<(String, OwnedValue)> {
-    let keys = file.keys().iter().filter(|(name, _)| name.starts_with("tokenizer."));
-    keys.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 impl Export<'_> {

@@ -167,7 +167,7 @@ fn pictures(path: &Path, images: Vec<Image>, options: &Options) -> Result<Vec<It
             (Some(width), Some(height)) => (width, height),
             _ => size_of(&path)?,
         };
-        Ok(Item { path, id: image.id, size, boxes: Vec::new() })
+        Ok(Item { path, size, boxes: Vec::new() })
     };
     images.into_iter().map(item).collect()
 }

@@ -91,8 +91,6 @@ impl Truth {
 pub struct Item {
     /// Where it is.
     pub path: PathBuf,
-    /// COCO's id of the picture, for files of results; otherwise the position in the data set.
-    pub id: i64,
     /// Width and height in pixels.
     pub size: (usize, usize),
     /// Its boxes, clipped to the picture.

@@ -91,7 +91,7 @@ pub(super) fn open(folder: &Path, files: &[PathBuf]) -> Result<Dataset> {
     let class_ids = (0..).take(classes.len()).collect();
     let mut dataset = Dataset { classes, class_ids, pictures: Vec::new(), odd: Odd::default() };
     for path in files {
-        let item = read(folder, path, dataset.pictures.len() as i64, &mut dataset)?;
+        let item = read(folder, path, &mut dataset)?;
         dataset.pictures.push(item);
     }
     Ok(dataset)
@@ -109,7 +109,7 @@ fn parse<'a>(path: &Path, text: &'a str) -> Result<Document<'a>> {
     }
 }
 
-fn read(folder: &Path, path: &Path, id: i64, dataset: &mut Dataset) -> Result<Item> {
+fn read(folder: &Path, path: &Path, dataset: &mut Dataset) -> Result<Item> {
     let text = yolo::text_of(path)?;
     let document = parse(path, &text)?;
     let root = document.root_element();
@@ -126,7 +126,7 @@ fn read(folder: &Path, path: &Path, id: i64, dataset: &mut Dataset) -> Result<It
         let clipped = dataset.odd.clip(Truth::new(class, rect), size, place);
         kept.extend(clipped.map(|Truth { rect, .. }| Truth { ignore: difficult, ..Truth::new(class, rect) }));
     }
-    Ok(Item { path: picture, id, size, boxes: kept })
+    Ok(Item { path: picture, size, boxes: kept })
 }
 
 /// A box as the file has it.

@@ -144,8 +144,7 @@ fn add(dataset: &mut Dataset, path: PathBuf) -> Result<bool> {
         Some(label) => read_label(label, size, dataset.classes.len(), &mut dataset.odd)?,
         None => Vec::new(),
     };
-    let id = dataset.pictures.len() as i64;
-    dataset.pictures.push(Item { path, id, size, boxes });
+    dataset.pictures.push(Item { path, size, boxes });
     Ok(label.is_some())
 }
 

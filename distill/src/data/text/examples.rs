@@ -24,8 +24,6 @@ pub struct Example {
 pub struct Examples {
     /// In the order of the items.
     pub examples: Vec<Example>,
-    /// For each example, the item that it came from.
-    pub origins: Vec<u32>,
     /// Items of which nothing fits, or with lengths that no translation has.
     pub left_out: usize,
 }
@@ -85,7 +83,7 @@ impl<'t> Encoder<'t> {
     /// `Input` for items of another kind.
     pub fn encode(&self, items: &[Item]) -> Result<Examples> {
         let mut all = Examples::default();
-        for (origin, item) in items.iter().enumerate() {
+        for item in items {
             let before = all.examples.len();
             match (self.kind, item) {
                 (Kind::Translate, Item::Pair { source, target }) => all.examples.extend(self.pair(source, target)?),
@@ -94,7 +92,6 @@ impl<'t> Encoder<'t> {
                 _ => return Err(Error::input("text of another kind than the student's, expected one kind")),
             }
             all.left_out += usize::from(all.examples.len() == before);
-            all.origins.resize(all.examples.len(), origin as u32);
         }
         Ok(all)
     }
@@ -184,8 +181,8 @@ mod tests {
         let pair = |source: &str, target: &str| Item::Pair { source: source.into(), target: target.into() };
         let long = "the house ".repeat(20);
         let items = [pair("the house", "das haus"), pair(&long, &long), pair("the", &long[..100])];
-        let Examples { examples, origins, left_out } = encoder.encode(&items).unwrap();
-        assert_eq!((examples.len(), left_out, &origins[..]), (1, 2, &[0][..]));
+        let Examples { examples, left_out } = encoder.encode(&items).unwrap();
+        assert_eq!((examples.len(), left_out), (1, 2));
         let Example { source, input, labels } = &examples[0];
         assert_eq!(tokenizer.encode("the house", Specials::ADD).unwrap(), *source);
         assert_eq!(tokenizer.encode("das haus", Specials::ADD).unwrap(), *labels);

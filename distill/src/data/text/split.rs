@@ -7,7 +7,7 @@
 
 use super::Item;
 use crate::fnv::Fnv;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How many distinct sources are held out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,16 +57,12 @@ impl Parts {
         }
         parts
     }
-
-    /// How many distinct sources items have.
-    pub fn sources(items: &[Item]) -> usize {
-        items.iter().map(|item| hash(item.source())).collect::<BTreeSet<_>>().len()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn pairs(range: std::ops::Range<usize>) -> Vec<Item> {
         let pair = |i: usize| Item::Pair { source: format!("Sentence {}.", i / 2), target: format!("Satz {i}") };

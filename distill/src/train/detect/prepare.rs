@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_same_part_keeps_its_labels() {
-        let item = |id: i64| Item { path: format!("{id}").into(), id, size: (10, 10), boxes: vec![] };
+        let item = |name: usize| Item { path: format!("{name}").into(), size: (10, 10), boxes: vec![] };
         let kept = |part: f64, seed: u64| -> Vec<bool> {
             photos((0..50).map(item).collect(), part, seed).iter().map(|photo| photo.boxes.is_some()).collect()
         };

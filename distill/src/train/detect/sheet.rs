@@ -104,7 +104,7 @@ mod tests {
         let path = folder.join("a.png");
         Picture::from_rgb(80, 40, vec![0; 3 * 80 * 40]).unwrap().save(&path).unwrap();
         let boxes = vec![Truth::new(0, [20.0, 10.0, 60.0, 30.0])];
-        let item = Item { path, id: 0, size: (80, 40), boxes };
+        let item = Item { path, size: (80, 40), boxes };
         let sheet = folder.join("sheet.png");
         let rect = Rect { x0: 20.0, y0: 10.0, x1: 30.0, y1: 20.0 };
         let found = |score| vec![Detection { class: 0, score, rect }];
