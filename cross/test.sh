@@ -36,7 +36,7 @@ for cpu; do
     [ $target != armv7 ] || isas=portable
     printf '\n== %s on %s: %s\n' "$target" "$cpu" "$isas"
     QEMU_CPU=$cpu PUPIL_EXPECT_ISA=$isas cargo test --locked --package pupil --tests --no-fail-fast \
-        --no-default-features --features image,convert,capi -- "${timed[@]/#/--skip=}"
+        --no-default-features --features image,convert -- "${timed[@]/#/--skip=}"
 done
 
 printf '\n== the program, %s on %s\n' "$target" "$cpu"

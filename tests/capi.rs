@@ -38,7 +38,7 @@ fn expect_current(file: &str, made: &[u8]) {
         fs::write(&path, made).unwrap();
     }
     let kept = fs::read(&path).unwrap_or_default();
-    assert!(kept == made, "{file} is old; UPDATE_KEPT=1 cargo test --features capi --test capi writes it");
+    assert!(kept == made, "{file} is old; UPDATE_KEPT=1 cargo test --test capi writes it");
 }
 
 /// The target, if cargo was told one: `cross/test.sh` does, and with what to compile for it and to run what comes out.

@@ -40,9 +40,9 @@ fn write(kernels: &MapKernels, out: &mut Out, pixel: usize, channels: usize, lin
 }
 
 /// A scratch line of `n` elements.
-fn line(line: &mut Vec<f32>, n: usize) -> &mut [f32] {
+fn line<T: Copy + Default>(line: &mut Vec<T>, n: usize) -> &mut [T] {
     if line.len() < n {
-        line.resize(n, 0.0);
+        line.resize(n, T::default());
     }
     &mut line[..n]
 }
@@ -185,7 +185,7 @@ trait Move: Sync {
     fn row<T: Copy>(&self, y: usize, x: Pixels<&[T]>, out: Pixels<&mut [T]>);
 }
 
-/// Moves elements as they are or, if the target stores them in another way, as f32.
+/// Moves elements as they are or, if the target stores them in another way, row by row through f32.
 fn moved(workers: &mut Workers, x: Map, target: Target, how: &impl Move) {
     let Target { shape, pixel: apart, out } = target;
     let row = shape.w * apart;
@@ -197,12 +197,15 @@ fn moved(workers: &mut Workers, x: Map, target: Target, how: &impl Move) {
         _ => false,
     };
     if !alike {
-        let (mut from, mut to) = (vec![0.0; x.shape.len()], vec![0.0; shape.len()]);
-        x.read(workers.kernels, 0, &mut from);
-        let from = Map { shape: x.shape, pixel: x.shape.c, data: Data::F32(&from) };
-        moved(workers, from, Target { shape, pixel: shape.c, out: Out::F32(&mut to) }, how);
-        let to = Map { shape, pixel: shape.c, data: Data::F32(&to) };
-        return copy(workers, to, Target { shape, pixel: apart, out });
+        let target = Target { shape, pixel: apart, out };
+        return by_lines(workers, target, |kernels, scratch, y, out| match x.data {
+            Data::F32(data) => how.row(y, Pixels { data, apart: x.pixel }, Pixels { data: out, apart: shape.c }),
+            Data::U8(data, quant) => {
+                let row = line(&mut scratch.row, out.len());
+                how.row(y, Pixels { data, apart: x.pixel }, Pixels { data: row, apart: shape.c });
+                kernels.widen_bytes(row, quant.scale, quant.zero.into(), out);
+            }
+        });
     }
     workers.share(shape.h, row, 1, shape.len(), out, |_, _, rows, out| match (x.data, out) {
         (Data::F32(data), Out::F32(out)) => each_row(how, rows, row, Pixels { data, apart: x.pixel }, out, apart),

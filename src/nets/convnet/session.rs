@@ -49,6 +49,7 @@ pub(super) struct Scratch {
     pub(super) bytes: Rows<u8>,
     pub(super) sums: Vec<f32>,
     pub(super) lines: [Vec<f32>; 4],
+    pub(super) row: Vec<u8>,
 }
 
 /// A value as operations read it.
