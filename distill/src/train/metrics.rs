@@ -44,21 +44,22 @@ pub struct Record {
 pub struct Metrics {
     path: PathBuf,
     records: Vec<Record>,
+    /// Whether the file holds these records and no others.
+    written: bool,
 }
 
 impl Metrics {
-    /// Opens the records of a training that goes on after `step` steps; later ones are forgotten.
+    /// Opens the records of a training that goes on after `step` steps; later ones are forgotten. The file stays as it is until
+    /// one is added: the training may be refused yet.
     ///
     /// # Errors
-    /// `Io` if the file cannot be read or written, `Format` if it is something else.
+    /// `Io` if the file cannot be read, `Format` if it is something else.
     pub fn open(path: &Path, step: u64) -> Result<Self> {
         let records = match Self::read(path, step) {
             Err(_) if !path.exists() => Vec::new(),
             records => records?,
         };
-        let text: String = records.iter().map(line).collect();
-        output::write(path, text.as_bytes())?;
-        Ok(Self { path: path.to_path_buf(), records })
+        Ok(Self { path: path.to_path_buf(), records, written: false })
     }
 
     /// The records of a training up to a step.
@@ -89,10 +90,17 @@ impl Metrics {
     /// # Errors
     /// `Io` if it cannot be written.
     pub fn add(&mut self, record: Record) -> Result<()> {
-        let file = OpenOptions::new().append(true).open(&self.path);
-        let written = file.and_then(|mut file| file.write_all(line(&record).as_bytes()));
-        written.map_err(|error| Error::io(&self.path, &error))?;
-        self.records.push(record);
+        if self.written {
+            let file = OpenOptions::new().append(true).open(&self.path);
+            let added = file.and_then(|mut file| file.write_all(line(&record).as_bytes()));
+            added.map_err(|error| Error::io(&self.path, &error))?;
+            self.records.push(record);
+        } else {
+            self.records.push(record);
+            let text: String = self.records.iter().map(line).collect();
+            output::write(&self.path, text.as_bytes())?;
+            self.written = true;
+        }
         Ok(())
     }
 
@@ -119,7 +127,9 @@ mod tests {
         (1..=3).for_each(|step| metrics.add(record(step)).unwrap());
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\": 4, \"ph").unwrap();
 
+        let before = fs::read(&path).unwrap();
         let mut metrics = Metrics::open(&path, 2).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), before);
         metrics.add(record(3)).unwrap();
         assert_eq!(Metrics::open(&path, 9).unwrap().records(), [record(1), record(2), record(3)]);
 
