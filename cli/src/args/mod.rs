@@ -207,7 +207,7 @@ pub struct TranslateArgs {
     #[arg(long, value_name = "X", default_value_t = TranslateOptions::default().length_penalty,
         value_parser = |s: &str| fitting(s, "a number", |x: &f32| x.is_finite()))]
     pub length_penalty: f32,
-    /// End a sentence as soon as as many of its hypotheses have ended as --beam follows
+    /// End a sentence once as many of its hypotheses have ended as --beam says
     #[arg(long)]
     pub early_stop: bool,
     /// Let no sequence of N tokens come twice in a sentence; 0 allows all
