@@ -33,6 +33,22 @@ pub enum Activation {
     Tanh,
 }
 
+impl Activation {
+    /// The activation as a line with a bend, between two bounds, if that is what it is.
+    pub(super) fn bent(self) -> Option<Bent> {
+        let all = Bent(1.0, f32::NEG_INFINITY, f32::INFINITY);
+        match self {
+            Self::None => Some(all),
+            Self::Relu => Some(Bent(1.0, 0.0, f32::INFINITY)),
+            Self::Clip(low, high) => Some(Bent(1.0, low, high)),
+            Self::LeakyRelu(slope) if (0.0..=1.0).contains(&slope) => {
+                Some(Bent(slope, f32::NEG_INFINITY, f32::INFINITY))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// An activation that is known when a loop is compiled, so that the loop has no choice to make for each vector.
 pub(super) trait Curve: Copy {
     fn apply<S: Simd>(self, s: S, x: S::F) -> S::F;
@@ -55,6 +71,10 @@ macro_rules! curves {
 }
 
 curves! {
+    Bent(slope, low, high), |s, x| {
+        let y = s.max(x, s.mul(x, s.splat(slope)));
+        s.min(s.splat(high), s.max(s.splat(low), y))
+    };
     Same(), |_s, x| x;
     Floor(low), |s, x| s.max(x, s.splat(low));
     Clip(low, high), |s, x| s.min(s.max(x, s.splat(low)), s.splat(high));

@@ -44,9 +44,30 @@ impl Sweep {
         (at < self.size[axis]).then_some(at)
     }
 
-    /// Whether each output pixel sees the pixel of the map at the same place.
-    fn is_pointwise(&self) -> bool {
-        (self.kernel, self.stride, self.pads) == ([1, 1], [1, 1], [0, 0]) && self.size[1] == self.out_width
+    /// The same, of a map that is one long row if each output pixel sees the pixel at its own place.
+    fn in_one_row(&self) -> Self {
+        let pointwise = (self.kernel, self.stride, self.pads) == ([1, 1], [1, 1], [0, 0]);
+        let pixels = self.size[0] * self.size[1];
+        if pointwise && self.size[1] == self.out_width {
+            Self { size: [1, pixels], out_width: pixels, ..*self }
+        } else {
+            *self
+        }
+    }
+
+    /// The output rows or columns whose kernels lie inside of the map as a whole.
+    fn inside(&self, axis: usize) -> Range<usize> {
+        let (stride, pad) = (self.stride[axis], self.pads[axis]);
+        let reach = (self.kernel[axis] - 1) * self.dilation[axis];
+        let end = (self.size[axis] + pad).checked_sub(reach + 1).map_or(0, |last| last / stride + 1);
+        pad.div_ceil(stride)..end
+    }
+
+    /// Where the kernel's first element lies in the map for an output pixel; it wraps around where that is outside.
+    fn origin(&self, [y, x]: [usize; 2]) -> usize {
+        let y = (y * self.stride[0]).wrapping_sub(self.pads[0]);
+        let x = (x * self.stride[1]).wrapping_sub(self.pads[1]);
+        y.wrapping_mul(self.size[1]).wrapping_add(x).wrapping_mul(self.pixel)
     }
 
     /// Size and stride of the kernel, if it is a square of neighbours; else zeros.
@@ -81,7 +102,7 @@ pub(crate) struct Dense<'a, E: Element> {
     /// What becomes of them.
     pub finish: Finish<'a>,
     /// Scratch.
-    pub segments: &'a mut Vec<Segment>,
+    pub taps: &'a mut Taps,
 }
 
 impl<E: Element> Dense<'_, E> {
@@ -97,22 +118,27 @@ impl<E: Element> Dense<'_, E> {
     }
 }
 
-/// The longest tile of pixels.
-pub(super) const MAX_TILE: usize = 16;
-
 /// A run of the input that meets a run of the weights: one kernel element, or a row of them where the input has their
 /// channels side by side.
-#[derive(Clone, Copy)]
-pub(crate) struct Segment {
+struct Tap {
     /// The first step of the weights.
     first: usize,
     /// Number of steps.
     steps: usize,
-    /// Where each pixel's run begins in the map; `OUTSIDE` if outside.
-    rows: [usize; MAX_TILE],
+    /// How far from a pixel's origin it begins in the map.
+    offset: usize,
+    /// The pixels of the tile for which it lies outside of the map: one bit each.
+    outside: u32,
 }
 
-const OUTSIDE: usize = usize::MAX;
+/// The taps of tiles.
+#[derive(Default)]
+pub(crate) struct Taps {
+    /// Of all tiles whose pixels see nothing outside of the map.
+    inside: Vec<Tap>,
+    /// Of one of the others.
+    border: Vec<Tap>,
+}
 
 /// What a map is made of.
 pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
@@ -194,17 +220,18 @@ impl Element for u8 {
     }
 }
 
-/// How the sums of a tile are computed: of `C` pixels times `V` vectors of channels from `channel` on, whose weights begin
-/// with `weights`.
+/// How the sums of a tile are computed, of `C` pixels times `V` vectors of channels from `channel` on: those of the taps,
+/// whose weights are among `weights`, for pixels with these origins.
 pub(super) trait Tiles<S: Simd, E: Element> {
     fn tile<const V: usize, const C: usize>(
         s: S,
         job: &Dense<E>,
+        taps: &[Tap],
+        origins: &[usize; C],
         weights: &[Step],
         per_block: usize,
         channel: usize,
-        out: &mut [[f32; 2 * BLOCK]; C],
-    );
+    ) -> [[S::F; C]; V];
 }
 
 /// Computes a group's pixels in tiles of `C`, and its channels `V` vectors at a time.
@@ -212,87 +239,144 @@ pub(super) trait Tiles<S: Simd, E: Element> {
 pub(super) fn dense<S: Simd, E: Element, T: Tiles<S, E>, const V: usize, const C: usize>(s: S, job: &mut Dense<E>) {
     let per_block = job.weights.len() / job.outputs.div_ceil(BLOCK);
     let blocks_at_once = (V * S::LANES).div_ceil(BLOCK);
-    let mut sums = [[0.0; 2 * BLOCK]; C];
+    let sweep = job.sweep.in_one_row();
+    let inside = [sweep.inside(0), sweep.inside(1)];
+    job.taps.inside.clear();
+    push_taps::<E>(&mut job.taps.inside, &sweep, job.inputs, true, |_| 0);
+    let bent = job.finish.bent();
+    let mut stored = [[0.0; 2 * BLOCK]; C];
     for first in job.pixels.clone().step_by(C) {
         let count = C.min(job.pixels.end - first);
-        segments::<E, C>(job, first, count);
+        let place = Place::<C>::new(&sweep, first, count);
+        let taps = if place.is_within(&inside) {
+            &job.taps.inside
+        } else {
+            border::<E, C>(job, &sweep, &place.pixels, &inside[1]);
+            &job.taps.border
+        };
+        let pixels = [first - job.pixels.start, count];
         let mut channel = 0;
         while channel < job.outputs {
             let weights = &job.weights[channel / BLOCK * per_block..];
+            let left = job.outputs - channel;
             let lanes = if V * S::LANES > BLOCK && weights.len() < blocks_at_once * per_block {
                 // The last block, where blocks are taken in pairs.
-                T::tile::<1, C>(s, job, weights, per_block, channel, &mut sums);
+                let sums = T::tile::<1, C>(s, job, taps, &place.origins, weights, per_block, channel);
+                match bent {
+                    Some(bent) => job.finish.tile(s, bent, pixels, [channel, left.min(BLOCK)], sums),
+                    None => store(s, sums, &mut stored),
+                }
                 BLOCK
             } else {
-                T::tile::<V, C>(s, job, weights, per_block, channel, &mut sums);
+                let sums = T::tile::<V, C>(s, job, taps, &place.origins, weights, per_block, channel);
+                match bent {
+                    Some(bent) => job.finish.tile(s, bent, pixels, [channel, left.min(V * S::LANES)], sums),
+                    None => store(s, sums, &mut stored),
+                }
                 V * S::LANES
             };
-            let channels = [channel, lanes.min(job.outputs - channel)];
-            let first = first - job.pixels.start;
-            job.finish.pixels(s, first, channels, sums[..count].as_flattened(), 2 * BLOCK);
+            if bent.is_none() {
+                job.finish.pixels(s, pixels[0], [channel, left.min(lanes)], stored[..count].as_flattened(), 2 * BLOCK);
+            }
             channel += lanes;
         }
     }
 }
 
-/// Finds the runs of the input for a tile of `count` pixels; those that are missing in the tile repeat the last one.
 #[inline(always)]
-fn segments<E: Element, const C: usize>(job: &mut Dense<E>, first: usize, count: usize) {
-    let sweep = job.sweep;
-    let [height, width] = sweep.kernel;
-    let steps = job.inputs.div_ceil(E::STEP);
-    job.segments.clear();
-    if sweep.is_pointwise() {
-        let rows = from_fn(|c| (first + c.min(count - 1)) * sweep.pixel);
-        return job.segments.push(Segment { first: 0, steps, rows });
-    }
-    let side_by_side = sweep.pixel == job.inputs && job.inputs.is_multiple_of(E::STEP) && sweep.dilation[1] == 1;
-    let inside = |x: usize| sweep.at(1, x, 0).is_some() && sweep.at(1, x, width - 1).is_some();
-    let (y, x) = (first / sweep.out_width, first % sweep.out_width);
-    let one_row = x + count <= sweep.out_width && inside(x) && inside(x + count - 1);
-    let mut push = |ky: usize, kx: usize, merged: bool, rows: [usize; MAX_TILE]| {
-        let steps_here = if merged { width * steps } else { steps };
-        // Kernel elements that no pixel of the tile sees contribute zeros; in bytes zeros count.
-        if E::STEP > 1 || rows[..C].iter().any(|&row| row != OUTSIDE) {
-            job.segments.push(Segment { first: (ky * width + kx) * steps, steps: steps_here, rows });
+fn store<S: Simd, const V: usize, const C: usize>(s: S, sums: [[S::F; C]; V], stored: &mut [[f32; 2 * BLOCK]; C]) {
+    for c in 0..C {
+        for v in 0..V {
+            s.store(sums[v][c], &mut stored[c][v * S::LANES..]);
         }
-    };
-    if one_row {
-        // The usual case: pixel after pixel lies equally far apart.
-        let apart = sweep.stride[1] * sweep.pixel;
-        let merged = width > 1 && side_by_side;
-        for ky in 0..height {
-            let row = sweep.at(0, y, ky);
-            for kx in 0..if merged { 1 } else { width } {
-                let rows = match (row, sweep.at(1, x, kx)) {
-                    (Some(y), Some(x)) => {
-                        let first = (y * sweep.size[1] + x) * sweep.pixel;
-                        from_fn(|c| first + c.min(count - 1) * apart)
-                    }
-                    _ => [OUTSIDE; MAX_TILE],
-                };
-                push(ky, kx, merged, rows);
-            }
-        }
-        return;
     }
-    // One division for the tile; the other pixels follow.
-    let mut at = [[y, x]; C];
-    for c in 1..count {
-        let [y, x] = at[c - 1];
-        let next = if x + 1 == sweep.out_width { [y + 1, 0] } else { [y, x + 1] };
-        at[c..].fill(next);
-    }
-    let merged = width > 1 && side_by_side && at.iter().all(|&[_, x]| inside(x));
-    for ky in 0..height {
-        for kx in 0..if merged { 1 } else { width } {
-            let mut rows = [OUTSIDE; MAX_TILE];
-            for c in 0..C {
-                if let (Some(y), Some(x)) = (sweep.at(0, at[c][0], ky), sweep.at(1, at[c][1], kx)) {
-                    rows[c] = (y * sweep.size[1] + x) * sweep.pixel;
+}
+
+/// The pixels of a tile.
+struct Place<const C: usize> {
+    /// Row and column of each.
+    pixels: [[usize; 2]; C],
+    /// [`Sweep::origin`] of each.
+    origins: [usize; C],
+}
+
+impl<const C: usize> Place<C> {
+    /// The `count` pixels from `first` on; those that are missing in the tile repeat the last one.
+    #[inline(always)]
+    fn new(sweep: &Sweep, first: usize, count: usize) -> Self {
+        // One division for the tile; the other pixels follow.
+        let mut pixel = [first / sweep.out_width, first % sweep.out_width];
+        let mut origin = sweep.origin(pixel);
+        let mut place = Self { pixels: [pixel; C], origins: [origin; C] };
+        for c in 1..C {
+            if c < count {
+                pixel[1] += 1;
+                origin = origin.wrapping_add(sweep.stride[1] * sweep.pixel);
+                if pixel[1] == sweep.out_width {
+                    pixel = [pixel[0] + 1, 0];
+                    origin = sweep.origin(pixel);
                 }
             }
-            push(ky, kx, merged, rows);
+            (place.pixels[c], place.origins[c]) = (pixel, origin);
+        }
+        place
+    }
+
+    /// Whether all pixels lie in these rows and columns.
+    #[inline(always)]
+    fn is_within(&self, [rows, columns]: &[Range<usize>; 2]) -> bool {
+        let ([first, last], within) =
+            ([self.pixels[0], self.pixels[C - 1]], |[y, x]: &[usize; 2]| rows.contains(y) && columns.contains(x));
+        within(&first) && within(&last) && (first[0] == last[0] || self.pixels.iter().all(within))
+    }
+}
+
+/// Finds the taps of a tile whose pixels see something outside of the map.
+#[inline(always)]
+fn border<E: Element, const C: usize>(
+    job: &mut Dense<E>,
+    sweep: &Sweep,
+    pixels: &[[usize; 2]; C],
+    inside: &Range<usize>,
+) {
+    let whole_rows = pixels.iter().all(|[_, x]| inside.contains(x));
+    job.taps.border.clear();
+    push_taps::<E>(&mut job.taps.border, sweep, job.inputs, whole_rows, |[ky, kx]| {
+        let mut outside = 0;
+        for (c, &[y, x]) in pixels.iter().enumerate() {
+            let seen = sweep.at(0, y, ky).is_some() && sweep.at(1, x, kx).is_some();
+            outside |= u32::from(!seen) << c;
+        }
+        outside
+    });
+    // Kernel elements that no pixel of the tile sees contribute zeros; in bytes zeros count.
+    if E::STEP == 1 {
+        job.taps.border.retain(|tap| tap.outside != (1 << C) - 1);
+    }
+}
+
+/// Adds a tap for each kernel element, `outside` of which says for which pixels it lies outside of the map, or one for each
+/// row of elements if none of them lies outside by itself.
+#[inline(always)]
+fn push_taps<E: Element>(
+    taps: &mut Vec<Tap>,
+    sweep: &Sweep,
+    inputs: usize,
+    whole_rows: bool,
+    outside: impl Fn([usize; 2]) -> u32,
+) {
+    let steps = inputs.div_ceil(E::STEP);
+    let [height, width] = sweep.kernel;
+    let side_by_side = sweep.pixel == inputs && inputs.is_multiple_of(E::STEP) && sweep.dilation[1] == 1;
+    let at_once = if whole_rows && side_by_side { width } else { 1 };
+    for ky in 0..height {
+        for kx in (0..width).step_by(at_once) {
+            taps.push(Tap {
+                first: (ky * width + kx) * steps,
+                steps: at_once * steps,
+                offset: (ky * sweep.dilation[0] * sweep.size[1] + kx * sweep.dilation[1]) * sweep.pixel,
+                outside: outside([ky, kx]),
+            });
         }
     }
 }
@@ -305,19 +389,19 @@ impl<S: Simd, E: Element> Tiles<S, E> for Singly {
     fn tile<const V: usize, const C: usize>(
         s: S,
         job: &Dense<E>,
+        taps: &[Tap],
+        origins: &[usize; C],
         weights: &[Step],
         per_block: usize,
         channel: usize,
-        out: &mut [[f32; 2 * BLOCK]; C],
-    ) {
+    ) -> [[S::F; C]; V] {
         let mut sums = [[E::start(s, job.start, channel); C]; V];
         for (v, sums) in sums.iter_mut().enumerate().skip(1) {
             *sums = [E::start(s, job.start, channel + v * S::LANES); C];
         }
-        for segment in job.segments.iter() {
-            let steps = segment.steps;
-            let (w, x) = (rows::<S, V>(weights, per_block, segment), runs::<E, C>(job, segment));
-            for k in 0..steps {
+        for tap in taps {
+            let (w, x) = (rows::<S, V>(weights, per_block, tap), runs(job, tap, origins));
+            for k in 0..tap.steps {
                 let mut vectors = [E::weights(s, &w[0][k]); V];
                 for v in 1..V {
                     vectors[v] = E::weights(s, &w[v][k][v * S::LANES % BLOCK..]);
@@ -330,13 +414,15 @@ impl<S: Simd, E: Element> Tiles<S, E> for Singly {
                 }
             }
         }
+        let mut finished = [[s.splat(0.0); C]; V];
         for v in 0..V {
             let at = channel + v * S::LANES;
             let bias = s.load(&job.bias[at..]);
             for c in 0..C {
-                s.store(E::finish(s, sums[v][c], job.scale, bias, at), &mut out[c][v * S::LANES..]);
+                finished[v][c] = E::finish(s, sums[v][c], job.scale, bias, at);
             }
         }
+        finished
     }
 }
 
@@ -350,16 +436,17 @@ impl<S: Pairs> Tiles<S, u8> for InPairs {
     fn tile<const V: usize, const C: usize>(
         s: S,
         job: &Dense<u8>,
+        taps: &[Tap],
+        origins: &[usize; C],
         weights: &[Step],
         per_block: usize,
         channel: usize,
-        out: &mut [[f32; 2 * BLOCK]; C],
-    ) {
+    ) -> [[S::F; C]; V] {
         // Of pixels c and c + 1: the first half of a vector's channels, then the second.
         let mut sums = [[s.splat_i32(0); C]; V];
-        for segment in job.segments.iter() {
-            let (w, x) = (rows::<S, V>(weights, per_block, segment), runs::<u8, C>(job, segment));
-            let pairs = segment.steps / 2;
+        for tap in taps {
+            let (w, x) = (rows::<S, V>(weights, per_block, tap), runs(job, tap, origins));
+            let pairs = tap.steps / 2;
             let (mut w_pairs, mut x_pairs) = ([&[][..]; V], [&[][..]; C]);
             for v in 0..V {
                 w_pairs[v] = &w[v].as_chunks::<2>().0[..pairs];
@@ -377,7 +464,7 @@ impl<S: Pairs> Tiles<S, u8> for InPairs {
                 }
                 add_pairs(s, &mut sums, w, x);
             }
-            if !segment.steps.is_multiple_of(2) {
+            if !tap.steps.is_multiple_of(2) {
                 // What stands for the pixels' missing step meets weights of zero.
                 let (mut last_w, mut last_x) = ([[[[0; 4]; BLOCK]; 2]; V], [[[0; 4]; 2]; C]);
                 for v in 0..V {
@@ -389,16 +476,17 @@ impl<S: Pairs> Tiles<S, u8> for InPairs {
                 add_pairs(s, &mut sums, last_w.each_ref(), last_x);
             }
         }
+        let mut finished = [[s.splat(0.0); C]; V];
         for v in 0..V {
             let at = channel + v * S::LANES;
             let (start, bias) = (s.load_i32(&job.start[at..]), s.load(&job.bias[at..]));
             for c in (0..C).step_by(2) {
                 for (i, sum) in s.by_pixel([sums[v][c], sums[v][c + 1]]).into_iter().enumerate() {
-                    let y = u8::finish(s, s.add_i32(sum, start), job.scale, bias, at);
-                    s.store(y, &mut out[c + i][v * S::LANES..]);
+                    finished[v][c + i] = u8::finish(s, s.add_i32(sum, start), job.scale, bias, at);
                 }
             }
         }
+        finished
     }
 }
 
@@ -426,26 +514,26 @@ fn add_pairs<S: Pairs, const V: usize, const C: usize>(
     }
 }
 
-/// The segment's weights for each vector of channels. Loops and no closures, here and below: what is called for each
-/// segment has to become a part of its caller.
+/// The tap's weights for each vector of channels. Loops and no closures, here and below: what is called for each tap has
+/// to become a part of its caller.
 #[inline(always)]
-fn rows<'a, S: Simd, const V: usize>(weights: &'a [Step], per_block: usize, segment: &Segment) -> [&'a [Step]; V] {
+fn rows<'a, S: Simd, const V: usize>(weights: &'a [Step], per_block: usize, tap: &Tap) -> [&'a [Step]; V] {
     let mut rows = [&weights[..0]; V];
     for (v, row) in rows.iter_mut().enumerate() {
         let block = &weights[v * S::LANES / BLOCK * per_block..][..per_block];
-        *row = &block[segment.first..][..segment.steps];
+        *row = &block[tap.first..][..tap.steps];
     }
     rows
 }
 
-/// What each pixel of the tile has of the segment.
+/// What the tap meets of each pixel of the tile.
 #[inline(always)]
-fn runs<'a, E: Element, const C: usize>(job: &Dense<'a, E>, segment: &Segment) -> [&'a [E::Piece]; C] {
+fn runs<'a, E: Element, const C: usize>(job: &Dense<'a, E>, tap: &Tap, origins: &[usize; C]) -> [&'a [E::Piece]; C] {
     let mut runs = [&E::pieces(job.zeros)[..0]; C];
     for (c, run) in runs.iter_mut().enumerate() {
-        let row = segment.rows[c];
-        let row = if row == OUTSIDE { job.zeros } else { &job.x[row..] };
-        *run = &E::pieces(&row[..segment.steps * E::STEP])[..segment.steps];
+        let outside = tap.outside >> c & 1 != 0;
+        let row = if outside { job.zeros } else { &job.x[origins[c].wrapping_add(tap.offset)..] };
+        *run = &E::pieces(&row[..tap.steps * E::STEP])[..tap.steps];
     }
     runs
 }

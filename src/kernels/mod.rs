@@ -78,7 +78,7 @@ mod tile;
 mod x86;
 
 pub use activation::Activation;
-pub(crate) use conv::{BLOCK, Dense, Element, Segment, Step, Sweep};
+pub(crate) use conv::{BLOCK, Dense, Element, Step, Sweep, Taps};
 pub(crate) use depthwise::{Depthwise, Filter, Quads, Rows};
 pub(crate) use map_kernels::MapKernels;
 pub use maps::Arithmetic;

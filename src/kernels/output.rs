@@ -1,6 +1,6 @@
 //! The way of finished sums into the output.
 
-use super::activation::{Activation, Curve, with_curve};
+use super::activation::{Activation, Bent, Curve, with_curve};
 use super::simd::Simd;
 
 /// Where results go: from the first channel of the first pixel on.
@@ -55,6 +55,61 @@ pub(crate) struct Finish<'a> {
 }
 
 impl Finish<'_> {
+    /// What is applied to the sums, if it takes so little that [`tile`](Self::tile) can do it.
+    pub(super) fn bent(&self) -> Option<Bent> {
+        self.then.bent().filter(|_| self.gain.is_empty())
+    }
+
+    /// Finishes sums where they are: those of `count` pixels from `pixel` on, of all that a tile has room for, and `channels`
+    /// of them from `channel` on.
+    #[inline(always)]
+    pub(super) fn tile<S: Simd, const V: usize, const C: usize>(
+        &mut self,
+        s: S,
+        bent: Bent,
+        [pixel, count]: [usize; 2],
+        [channel, channels]: [usize; 2],
+        sums: [[S::F; C]; V],
+    ) {
+        let at = pixel * self.out_pixel + channel;
+        match &mut self.out {
+            Out::F32(out) => {
+                for c in 0..C {
+                    if c == count {
+                        break;
+                    }
+                    let out = &mut out[at + c * self.out_pixel..][..channels];
+                    for v in 0..V {
+                        let (y, first) = (bent.apply(s, sums[v][c]), v * S::LANES);
+                        if first + S::LANES <= channels {
+                            s.store(y, &mut out[first..]);
+                        } else {
+                            s.store_first(y, &mut out[first..]);
+                        }
+                    }
+                }
+            }
+            Out::U8 { bytes, inverse, zero } => {
+                let (inverse, zero) = (s.splat(*inverse), s.splat(*zero));
+                for c in 0..C {
+                    if c == count {
+                        break;
+                    }
+                    let out = &mut bytes[at + c * self.out_pixel..][..channels];
+                    for v in 0..V {
+                        let y = to_byte(s, bent.apply(s, sums[v][c]), inverse, zero);
+                        let first = v * S::LANES;
+                        if first + S::LANES <= channels {
+                            s.store_narrow(y, &mut out[first..]);
+                        } else {
+                            s.store_first_narrow(y, &mut out[first..]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Finishes the sums of pixels from `pixel` on: `count` channels of them from `channel` on. The sums of a pixel are
     /// whole vectors, and those of the next one begin `apart` elements further.
     #[inline(always)]

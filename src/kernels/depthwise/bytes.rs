@@ -81,20 +81,24 @@ pub(in crate::kernels) fn bytes<S: Simd>(s: S, job: &mut Depthwise<u8>) {
                 interleave(s, sweep, &job.x[row * sweep.size[1] * sweep.pixel..], padded, zero, cells);
             }
         }
-        match sweep.square() {
-            (3, 1) => quad_row::<_, 3, 1>(s, job),
-            (3, 2) => quad_row::<_, 3, 2>(s, job),
-            (5, 1) => quad_row::<_, 5, 1>(s, job),
-            (5, 2) => quad_row::<_, 5, 2>(s, job),
+        let stored = match sweep.square() {
+            (3, 1) => quad_row::<_, 3, 1>(s, job, y),
+            (3, 2) => quad_row::<_, 3, 2>(s, job, y),
+            (5, 1) => quad_row::<_, 5, 1>(s, job, y),
+            (5, 2) => quad_row::<_, 5, 2>(s, job, y),
             _ => any_quad_row(s, job),
+        };
+        if stored {
+            job.finish_row(s, y);
         }
-        job.finish_row(s, y);
     }
 }
 
-/// The sums of a row, out of the interleaved rows that it meets, under a kernel of `K × K` that moves by `STEP`.
+/// The sums of a row, out of the interleaved rows that it meets, under a kernel of `K × K` that moves by `STEP`; returns
+/// whether they are stored, to be finished together.
 #[inline(always)]
-fn quad_row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwise<u8>) {
+fn quad_row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwise<u8>, y: usize) -> bool {
+    let (bent, row) = (job.finish.bent(), job.first_pixel(y));
     let Filter::U8 { quads, start, scale, rows, .. } = &job.filter else { unreachable!("bytes have such weights") };
     let (phases, quad) = (phases(STEP), quads.padded * 4);
     for channel in (0..job.channels).step_by(S::LANES) {
@@ -122,17 +126,27 @@ fn quad_row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwis
                     }
                 }
             }
-            for (phase, &sum) in sums.iter().enumerate().take(phases) {
-                let sum = s.mul_add(s.to_f32(sum), scale, bias);
-                s.store(sum, &mut job.sums[(first + phase) * quads.padded + channel..]);
+            let mut scaled = [bias; 4];
+            for phase in 0..phases {
+                scaled[phase] = s.mul_add(s.to_f32(sums[phase]), scale, bias);
+            }
+            if let Some(bent) = bent {
+                let count = phases.min(job.sweep.out_width - first);
+                let lanes = S::LANES.min(job.channels - channel);
+                job.finish.tile(s, bent, [row + first, count], [channel, lanes], [scaled]);
+            } else {
+                for phase in 0..phases {
+                    s.store(scaled[phase], &mut job.sums[(first + phase) * quads.padded + channel..]);
+                }
             }
         }
     }
+    bent.is_none()
 }
 
 /// The same under any kernel.
 #[inline(always)]
-fn any_quad_row<S: Simd>(s: S, job: &mut Depthwise<u8>) {
+fn any_quad_row<S: Simd>(s: S, job: &mut Depthwise<u8>) -> bool {
     let Filter::U8 { quads, start, scale, rows, .. } = &job.filter else { unreachable!("bytes have such weights") };
     let (reach, stride) = ((job.sweep.kernel[1] - 1) * job.sweep.dilation[1], job.sweep.stride[1]);
     let (phases, quad) = (phases(stride), quads.padded * 4);
@@ -152,6 +166,7 @@ fn any_quad_row<S: Simd>(s: S, job: &mut Depthwise<u8>) {
             s.store(sum, &mut job.sums[x * quads.padded + channel..]);
         }
     }
+    true
 }
 
 /// Interleaves a row of the map: `cells[quad][channel][i]` is padded pixel `4 × quad + i`, or `zero` outside of the map.

@@ -23,14 +23,16 @@ pub(in crate::kernels) fn floats<S: Simd>(s: S, job: &mut Depthwise<f32>) {
                 spread(s, sweep, &job.x[row * sweep.size[1] * sweep.pixel..], columns, cells);
             }
         }
-        match sweep.square() {
-            (3, 1) => row::<_, 3, 1>(s, job, columns),
-            (3, 2) => row::<_, 3, 2>(s, job, columns),
-            (5, 1) => row::<_, 5, 1>(s, job, columns),
-            (5, 2) => row::<_, 5, 2>(s, job, columns),
+        let stored = match sweep.square() {
+            (3, 1) => row::<_, 3, 1>(s, job, y, columns),
+            (3, 2) => row::<_, 3, 2>(s, job, y, columns),
+            (5, 1) => row::<_, 5, 1>(s, job, y, columns),
+            (5, 2) => row::<_, 5, 2>(s, job, y, columns),
             _ => any_row(s, job, columns),
+        };
+        if stored {
+            job.finish_row(s, y);
         }
-        job.finish_row(s, y);
     }
 }
 
@@ -50,9 +52,11 @@ fn spread<S: Simd>(s: S, sweep: &Sweep, row: &[f32], columns: usize, cells: &mut
     }
 }
 
-/// The sums of a row under a square kernel of `K × K` that moves by `STEP`.
+/// The sums of a row under a square kernel of `K × K` that moves by `STEP`; returns whether they are stored, to be finished
+/// together.
 #[inline(always)]
-fn row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwise<f32>, columns: usize) {
+fn row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwise<f32>, y: usize, columns: usize) -> bool {
+    let (bent, first) = (job.finish.bent(), job.first_pixel(y));
     let Filter::F32 { weights, rows } = &job.filter else { unreachable!("f32 maps have f32 weights") };
     let padded = job.bias.len();
     for channel in (0..job.channels).step_by(S::LANES) {
@@ -75,16 +79,23 @@ fn row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwise<f32
                     }
                 }
             }
-            for p in 0..PIXELS {
-                s.store(sum[p], &mut sums[p * padded + channel..]);
+            if let Some(bent) = bent {
+                let (at, lanes) = (tile * PIXELS, S::LANES.min(job.channels - channel));
+                let count = PIXELS.min(job.sweep.out_width - at);
+                job.finish.tile(s, bent, [first + at, count], [channel, lanes], [sum]);
+            } else {
+                for p in 0..PIXELS {
+                    s.store(sum[p], &mut sums[p * padded + channel..]);
+                }
             }
         }
     }
+    bent.is_none()
 }
 
 /// The same under any kernel.
 #[inline(always)]
-fn any_row<S: Simd>(s: S, job: &mut Depthwise<f32>, columns: usize) {
+fn any_row<S: Simd>(s: S, job: &mut Depthwise<f32>, columns: usize) -> bool {
     let Filter::F32 { weights, rows } = &job.filter else { unreachable!("f32 maps have f32 weights") };
     let (sweep, padded) = (job.sweep, job.bias.len());
     let [height, width] = sweep.kernel;
@@ -102,4 +113,5 @@ fn any_row<S: Simd>(s: S, job: &mut Depthwise<f32>, columns: usize) {
             s.store(sum, &mut job.sums[x * padded + channel..]);
         }
     }
+    true
 }

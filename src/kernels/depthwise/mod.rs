@@ -63,9 +63,15 @@ pub(crate) enum Filter<'a> {
 }
 
 impl<E: Element> Depthwise<'_, E> {
+    /// The number of a row's first pixel, among those that are computed.
+    #[inline(always)]
+    fn first_pixel(&self, y: usize) -> usize {
+        (y - self.rows.start) * self.sweep.out_width
+    }
+
     #[inline(always)]
     fn finish_row<S: Simd>(&mut self, s: S, y: usize) {
-        let first = (y - self.rows.start) * self.sweep.out_width;
+        let first = self.first_pixel(y);
         let sums = &self.sums[..self.sweep.out_width * self.bias.len()];
         self.finish.pixels(s, first, [0, self.channels], sums, self.bias.len());
     }

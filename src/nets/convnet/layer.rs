@@ -186,7 +186,7 @@ impl Layer {
                             out: out.from(group * outputs),
                             out_pixel,
                         },
-                        segments: &mut scratch.segments,
+                        taps: &mut scratch.taps,
                     },
                 );
             }

@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::program::{Op, Program, Quant, Shape};
 use super::{ConvNet, maps};
 use crate::error::Result;
-use crate::kernels::{Kernels, MapKernels, Out, Rows, Segment};
+use crate::kernels::{Kernels, MapKernels, Out, Rows, Taps};
 use crate::threads::Team;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -44,7 +44,7 @@ pub(super) struct Workers {
 /// What one worker needs while it runs a task.
 #[derive(Default)]
 pub(super) struct Scratch {
-    pub(super) segments: Vec<Segment>,
+    pub(super) taps: Taps,
     pub(super) floats: Rows<f32>,
     pub(super) bytes: Rows<u8>,
     pub(super) sums: Vec<f32>,
