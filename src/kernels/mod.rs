@@ -59,6 +59,7 @@ macro_rules! call {
 mod activation;
 #[cfg(target_arch = "aarch64")]
 mod arm;
+mod buffer;
 mod conv;
 mod depthwise;
 mod formats;
@@ -78,6 +79,7 @@ mod tile;
 mod x86;
 
 pub use activation::Activation;
+pub(crate) use buffer::Buffer;
 pub(crate) use conv::{BLOCK, Dense, Element, Step, Sweep, Taps};
 pub(crate) use depthwise::{Depthwise, Filter, Quads, Rows};
 pub(crate) use map_kernels::MapKernels;

@@ -70,7 +70,7 @@ pub(in crate::kernels) fn bytes<S: Simd>(s: S, job: &mut Depthwise<u8>) {
     let (reach, stride) = ((sweep.kernel[1] - 1) * sweep.dilation[1], sweep.stride[1]);
     let phases = phases(stride);
     let groups = sweep.out_width.div_ceil(phases);
-    job.sums.resize(groups * phases * padded, 0.0);
+    job.sums.grow(groups * phases * padded);
     let last = (0..phases).map(|phase| phase * stride / 4 + quads_of(phase, stride, reach)).max().unwrap_or(1);
     let slot = ((groups - 1) * (phases * stride / 4) + last) * padded * 4;
     rows.reset(sweep, slot, zero ^ 0x80 ^ S::FLIP);

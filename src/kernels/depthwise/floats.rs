@@ -13,7 +13,7 @@ pub(in crate::kernels) fn floats<S: Simd>(s: S, job: &mut Depthwise<f32>) {
     let (sweep, padded) = (job.sweep, job.bias.len());
     let out_width = sweep.out_width.next_multiple_of(PIXELS);
     let columns = (out_width - 1) * sweep.stride[1] + (sweep.kernel[1] - 1) * sweep.dilation[1] + 1;
-    job.sums.resize(out_width * padded, 0.0);
+    job.sums.grow(out_width * padded);
     let Filter::F32 { rows, .. } = &mut job.filter else { unreachable!("f32 maps have f32 weights") };
     rows.reset(sweep, columns * padded, 0.0);
     for y in job.rows.clone() {
@@ -69,10 +69,10 @@ fn row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwise<f32
             }
             met[ky] = &rows.met(ky)[channel * columns..][..columns * S::LANES];
         }
-        for (tile, sums) in job.sums.chunks_exact_mut(PIXELS * padded).enumerate() {
+        for at in (0..job.sweep.out_width).step_by(PIXELS) {
             let mut sum = [bias; PIXELS];
             for ky in 0..K {
-                let seen = &met[ky][tile * PIXELS * STEP * S::LANES..][..((PIXELS - 1) * STEP + K) * S::LANES];
+                let seen = &met[ky][at * STEP * S::LANES..][..((PIXELS - 1) * STEP + K) * S::LANES];
                 for kx in 0..K {
                     for p in 0..PIXELS {
                         sum[p] = s.mul_add(s.load(&seen[(p * STEP + kx) * S::LANES..]), w[ky][kx], sum[p]);
@@ -80,12 +80,11 @@ fn row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwise<f32
                 }
             }
             if let Some(bent) = bent {
-                let (at, lanes) = (tile * PIXELS, S::LANES.min(job.channels - channel));
-                let count = PIXELS.min(job.sweep.out_width - at);
+                let (count, lanes) = (PIXELS.min(job.sweep.out_width - at), S::LANES.min(job.channels - channel));
                 job.finish.tile(s, bent, [first + at, count], [channel, lanes], [sum]);
             } else {
                 for p in 0..PIXELS {
-                    s.store(sum[p], &mut sums[p * padded + channel..]);
+                    s.store(sum[p], &mut job.sums[(at + p) * padded + channel..]);
                 }
             }
         }

@@ -13,6 +13,7 @@ pub(super) use bytes::bytes;
 pub(super) use floats::floats;
 pub(crate) use {bytes::Quads, rows::Rows};
 
+use super::buffer::Buffer;
 use super::conv::{Element, Sweep};
 use super::output::Finish;
 use super::simd::Simd;
@@ -35,7 +36,7 @@ pub(crate) struct Depthwise<'a, E: Element> {
     /// What becomes of them.
     pub finish: Finish<'a>,
     /// Scratch: the sums of a row.
-    pub sums: &'a mut Vec<f32>,
+    pub sums: &'a mut Buffer<f32>,
 }
 
 /// The weights of a depthwise convolution.

@@ -1,5 +1,6 @@
 //! The rows of a map that an output row meets, in the order that the inner loops want.
 
+use crate::kernels::buffer::Buffer;
 use crate::kernels::conv::Sweep;
 
 /// The last few rows that were needed.
@@ -8,7 +9,7 @@ pub(crate) struct Rows<T> {
     /// Which row of the map each slot holds.
     held: Vec<usize>,
     /// Slot after slot; the last one stands for what is outside of the map.
-    cells: Vec<T>,
+    cells: Buffer<T>,
     /// Cells of a slot.
     slot: usize,
     /// The slots that an output row meets, by row of the kernel.
@@ -17,15 +18,15 @@ pub(crate) struct Rows<T> {
 
 const NO_ROW: usize = usize::MAX;
 
-impl<T: Copy> Rows<T> {
+impl<T: Copy + Default> Rows<T> {
     /// Forgets all rows, and makes room for those that a kernel spans, of `slot` cells each.
     pub(super) fn reset(&mut self, sweep: &Sweep, slot: usize, outside: T) {
         let slots = (sweep.kernel[0] - 1) * sweep.dilation[0] + 1;
         self.slot = slot;
         self.held.clear();
         self.held.resize(slots, NO_ROW);
-        self.cells.resize((slots + 1) * slot, outside);
-        self.cells[slots * slot..].fill(outside);
+        self.cells.grow((slots + 1) * slot);
+        self.cells[slots * slot..][..slot].fill(outside);
         self.met.resize(sweep.kernel[0], 0);
     }
 

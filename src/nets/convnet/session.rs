@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::program::{Op, Program, Quant, Shape};
 use super::{ConvNet, maps};
 use crate::error::Result;
-use crate::kernels::{Kernels, MapKernels, Out, Rows, Taps};
+use crate::kernels::{Buffer, Kernels, MapKernels, Out, Rows, Taps};
 use crate::threads::Team;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -30,8 +30,8 @@ pub struct Session {
 
 /// The buffers that values lie in.
 struct Memory {
-    floats: Vec<Vec<f32>>,
-    bytes: Vec<Vec<u8>>,
+    floats: Vec<Buffer<f32>>,
+    bytes: Vec<Buffer<u8>>,
 }
 
 /// The threads, and what each of them needs.
@@ -47,7 +47,7 @@ pub(super) struct Scratch {
     pub(super) taps: Taps,
     pub(super) floats: Rows<f32>,
     pub(super) bytes: Rows<u8>,
-    pub(super) sums: Vec<f32>,
+    pub(super) sums: Buffer<f32>,
     pub(super) lines: [Vec<f32>; 4],
     pub(super) row: Vec<u8>,
 }
@@ -91,8 +91,8 @@ impl Session {
         let plan = Plan::new(program);
         let layers = (0..program.ops().len()).map(|i| Layer::new(&net, i, &plan.places, kernels)).collect();
         let mut memory = Memory {
-            floats: plan.floats.iter().map(|n| vec![0.0; n + SLACK]).collect(),
-            bytes: plan.bytes.iter().map(|n| vec![0; n + SLACK]).collect(),
+            floats: plan.floats.iter().map(|n| Buffer::new(n + SLACK)).collect(),
+            bytes: plan.bytes.iter().map(|n| Buffer::new(n + SLACK)).collect(),
         };
         // Constants have places of their own, which nothing overwrites.
         for (op, place) in program.ops().iter().zip(&plan.places[1..]) {
