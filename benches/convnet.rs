@@ -17,7 +17,10 @@ fn network(input: Shape, channels: usize, groups: usize, window: Window, then: A
     let quant = bytes.then_some(Quant { scale: 0.02, zero: 100 });
     let program = Program::new(input, vec![Op::Convert { x: 0 }, conv], vec![None, quant, quant], vec![2]).unwrap();
     let weights = if bytes {
-        Weights::I8 { values: (0..shape.len()).map(|i| (i * 37 % 255) as i8).collect(), scales: vec![0.001; channels] }
+        Weights::I8 {
+            values: (0..shape.len()).map(|i| (i * 37 % 255) as i16 - 127).map(|x| x as i8).collect(),
+            scales: vec![0.001; channels],
+        }
     } else {
         Weights::F32((0..shape.len()).map(|i| (i * 37 % 255) as f32 / 2550.0 - 0.05).collect())
     };
@@ -31,6 +34,11 @@ fn network(input: Shape, channels: usize, groups: usize, window: Window, then: A
 fn convolutions(c: &mut Criterion) {
     let square = |k: usize, stride: usize| Window { stride: [stride; 2], pads: [k / 2; 4], ..Window::new([k; 2]) };
     for (name, side, inputs, outputs, groups, window) in [
+        ("3x3/2 3-16 320", 320, 3, 16, 1, square(3, 2)),
+        ("1x1 16-32 160", 160, 16, 32, 1, square(1, 1)),
+        ("1x1 64-64 40", 40, 64, 64, 1, square(1, 1)),
+        ("dw3x3 16 160", 160, 16, 16, 16, square(3, 1)),
+        ("dw3x3 64 40", 40, 64, 64, 64, square(3, 1)),
         ("3x3/2 3-24 416", 416, 3, 24, 1, square(3, 2)),
         ("1x1 58-58 52", 52, 58, 58, 1, square(1, 1)),
         ("1x1 116-116 26", 26, 116, 116, 1, square(1, 1)),

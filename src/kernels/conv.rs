@@ -8,7 +8,6 @@ use super::output::Finish;
 #[cfg(target_arch = "aarch64")]
 use super::simd::Pairs;
 use super::simd::Simd;
-use std::array::from_fn;
 use std::ops::Range;
 
 /// Output channels in a block of weights.
@@ -120,7 +119,7 @@ impl<E: Element> Dense<'_, E> {
 
 /// A run of the input that meets a run of the weights: one kernel element, or a row of them where the input has their
 /// channels side by side.
-struct Tap {
+pub(super) struct Tap {
     /// The first step of the weights.
     first: usize,
     /// Number of steps.

@@ -83,7 +83,7 @@ impl Finish<'_> {
                         let (y, first) = (bent.apply(s, sums[v][c]), v * S::LANES);
                         if first + S::LANES <= channels {
                             s.store(y, &mut out[first..]);
-                        } else {
+                        } else if first < channels {
                             s.store_first(y, &mut out[first..]);
                         }
                     }
@@ -101,7 +101,7 @@ impl Finish<'_> {
                         let first = v * S::LANES;
                         if first + S::LANES <= channels {
                             s.store_narrow(y, &mut out[first..]);
-                        } else {
+                        } else if first < channels {
                             s.store_first_narrow(y, &mut out[first..]);
                         }
                     }

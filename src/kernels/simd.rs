@@ -37,7 +37,7 @@ pub(crate) trait Simd: Copy {
     fn store_first(self, v: Self::F, out: &mut [f32]) {
         let mut all = [0.0; 16];
         self.store(v, &mut all);
-        out.copy_from_slice(&all[..out.len()]);
+        copy_first(&all, out);
     }
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
@@ -77,7 +77,7 @@ pub(crate) trait Simd: Copy {
     fn store_first_narrow(self, v: Self::I, out: &mut [u8]) {
         let mut all = [0; 16];
         self.store_narrow(v, &mut all);
-        out.copy_from_slice(&all[..out.len()]);
+        copy_first(&all, out);
     }
 
     /// `4 × LANES` bytes.
@@ -99,6 +99,19 @@ pub(crate) trait Simd: Copy {
 
     /// Asks for the cache line `offset` bytes after `x`, which need not exist.
     fn prefetch<T>(self, x: &T, offset: usize);
+}
+
+/// Copies the first elements, as many as `out` has room for, in pieces of 16, 8, 4, 2 and 1: a copy of any length is a call,
+/// which costs the caller all of its vectors.
+#[inline(always)]
+fn copy_first<T: Copy>(all: &[T; 16], out: &mut [T]) {
+    let mut at = 0;
+    for size in [16, 8, 4, 2, 1] {
+        if out.len() & size != 0 {
+            out[at..at + size].copy_from_slice(&all[at..at + size]);
+            at += size;
+        }
+    }
 }
 
 /// Products of panels and tiles. A vector of their sums is of `LANES / TOKENS` rows by `TOKENS` tokens, those of a row side
