@@ -7,10 +7,12 @@
 //! | [`moves`] | slices, concatenation, padding |
 //! | [`arithmetic`] | operations on two tensors, and constants |
 //! | [`layers`] | convolution, pools, softmax, resize |
+//! | [`focus`] | convolutions of a map's slices read the map itself |
 //! | [`simplify`] | operations are folded and fused, and what nobody reads is dropped |
 
 mod arithmetic;
 mod build;
+mod focus;
 mod layers;
 mod moves;
 mod resize;

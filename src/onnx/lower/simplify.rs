@@ -20,26 +20,27 @@ pub fn simplify(draft: Draft) -> Result<Draft> {
     let (ops, shapes) = (program.ops().to_vec(), program.shapes().to_vec());
     let mut pass = Pass { ops, shapes, outputs: program.outputs().to_vec(), filters, constants, readers };
     // The second set takes apart what the first one recognises.
-    for rules in
-        [&[Pass::moves, Pass::scalars, Pass::activations][..], &[Pass::moves, Pass::scalars, Pass::fuse, Pass::fold]]
-    {
+    for rules in [
+        &[Pass::moves, Pass::scalars, Pass::activations][..],
+        &[Pass::moves, Pass::scalars, Pass::fuse, Pass::fold, Pass::focus],
+    ] {
         while pass.run(rules)? {}
     }
     pass.finish()
 }
 
-struct Pass {
+pub(super) struct Pass {
     ops: Vec<Op>,
-    shapes: Vec<Shape>,
+    pub(super) shapes: Vec<Shape>,
     outputs: Vec<usize>,
-    filters: BTreeMap<String, Filter>,
+    pub(super) filters: BTreeMap<String, Filter>,
     constants: BTreeMap<String, Vec<f32>>,
     /// How often each value is read.
     readers: Vec<usize>,
 }
 
 /// What a rule does with an operation.
-enum Change {
+pub(super) enum Change {
     /// Another operation stands in its place.
     Become(Op),
     /// Another value is the same.
@@ -139,12 +140,12 @@ impl Pass {
         Ok(Draft { program, filters, constants })
     }
 
-    fn op(&self, value: usize) -> Option<&Op> {
+    pub(super) fn op(&self, value: usize) -> Option<&Op> {
         self.ops.get(value.checked_sub(1)?)
     }
 
     /// The operation that makes a value, if that is read once.
-    fn sole(&self, value: usize) -> Option<&Op> {
+    pub(super) fn sole(&self, value: usize) -> Option<&Op> {
         self.op(value).filter(|_| self.readers[value] == 1)
     }
 
