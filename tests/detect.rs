@@ -10,7 +10,9 @@ use pupil::{
     bytes::Bytes,
     detect::{Head, Spec},
     gguf::{Gguf, OwnedValue, Writer},
+    image::Picture,
 };
+use std::path::Path;
 
 const WHITE: [u8; 3] = [255; 3];
 const RED: [u8; 3] = [255, 0, 0];
@@ -30,6 +32,18 @@ fn lights_are_where_they_were_drawn() {
     assert_eq!(boxes, [(0, [16.0, 32.0, 32.0, 48.0]), (1, [80.0, 0.0, 96.0, 16.0])]);
     assert!(found.iter().all(|found| found.score > 0.9));
     assert!(detector.times().total() > std::time::Duration::ZERO);
+}
+
+/// But for the list of what was found. The network of this file computes in bytes, and its input has another size than the
+/// picture.
+#[test]
+fn frames_allocate_nothing() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let mut detector = Detector::open_with_threads(folder.join("vehicles.gguf"), 1).unwrap();
+    let street = Picture::open(folder.join("street.jpg")).unwrap();
+    assert!(!detector.detect(&street).unwrap().is_empty());
+    detector.configure(&DetectOptions { confidence: Some(1.0), ..Default::default() }).unwrap();
+    assert_eq!(allocation_counter::measure(|| drop(detector.detect(&street).unwrap())).count_total, 0);
 }
 
 #[test]

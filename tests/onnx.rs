@@ -3,6 +3,10 @@
 //! `vectors/shared_detectors.json`, made by `vectors/shared_detectors.py`.
 #![cfg(feature = "onnx")]
 
+#[path = "vectors/graphs.rs"]
+mod graphs;
+
+use graphs::{Case, blocks, case, cases, floats};
 use pupil::{
     Detection, Detector, ErrorKind, Picture,
     bytes::Bytes,
@@ -14,44 +18,13 @@ use pupil::{
 use serde::Deserialize;
 use std::{path::Path, sync::Arc};
 
-/// A graph, and what ONNX Runtime makes of [`noise`].
-struct Case {
-    name: String,
-    graph: Vec<u8>,
-    outputs: Vec<Vec<f32>>,
-}
-
-fn cases() -> Vec<Case> {
-    let mut rest = &include_bytes!("vectors/graphs.bin")[..];
-    let mut take = || {
-        let (len, tail) = rest.split_first_chunk()?;
-        let (data, tail) = tail.split_at(u32::from_le_bytes(*len) as usize);
-        rest = tail;
-        Some(data)
-    };
-    let floats = |bytes: &[u8]| bytes.as_chunks().0.iter().map(|x| f32::from_le_bytes(*x)).collect::<Vec<f32>>();
-    let mut cases = Vec::new();
-    while let Some(name) = take() {
-        let name = String::from_utf8(name.to_vec()).unwrap();
-        let graph = take().unwrap().to_vec();
-        let outputs = take().unwrap()[0];
-        let outputs = (0..outputs).map(|_| floats(take().unwrap())).collect();
-        cases.push(Case { name, graph, outputs });
-    }
-    cases
-}
-
-fn case(name: &str) -> Case {
-    cases().into_iter().find(|case| case.name == name).unwrap()
-}
-
-fn session(lowered: &Lowered) -> Session {
+fn session(lowered: &Lowered, threads: usize) -> Session {
     let mut writer = Writer::new();
     lowered.draft.write(&mut writer);
     let mut bytes = Vec::new();
     writer.write(&mut bytes).unwrap();
     let file = Gguf::from_bytes(Bytes::from(&bytes[..]), "lowered").unwrap();
-    Session::new(Arc::new(ConvNet::load(&file).unwrap()), 2).unwrap()
+    Session::new(Arc::new(ConvNet::load(&file).unwrap()), threads).unwrap()
 }
 
 /// Numbers from -1 to 1.
@@ -71,7 +44,7 @@ fn picture(graph: &Graph, values: &[f32]) -> Vec<f32> {
 
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |max, x| if x <= max { max } else { x })
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |max: f32, x| if max.is_nan() || x <= max { max } else { x })
 }
 
 #[test]
@@ -87,7 +60,7 @@ fn every_operation_is_lowered_and_gives_what_onnx_runtime_and_tract_give() {
                 continue;
             }
         };
-        let mut session = session(&lowered);
+        let mut session = session(&lowered, 2);
         let picture = picture(&graph, &noise(session.input().len()));
         session.input().copy_from_slice(&picture);
         session.run();
@@ -105,6 +78,16 @@ fn every_operation_is_lowered_and_gives_what_onnx_runtime_and_tract_give() {
     }
     println!("{checked} graphs");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whatever the operations, all memory is there before the second frame.
+#[test]
+fn frames_allocate_nothing() {
+    for Case { name, graph, .. } in cases().into_iter().filter(|case| !case.name.starts_with('!')) {
+        let mut session = session(&lower(&Graph::read(&graph, None).unwrap()).unwrap(), 1);
+        session.run();
+        assert_eq!(allocation_counter::measure(|| session.run()).count_total, 0, "{name}");
+    }
 }
 
 #[test]
@@ -149,6 +132,18 @@ fn what_cannot_be_lowered_says_why() {
     assert!(gelu.contains("node `Erf") && gelu.contains("(Erf)"), "{gelu}");
     let cubic = refused("!cubic");
     assert!(cubic.contains("node `Resize") && cubic.contains("cubic"), "{cubic}");
+}
+
+#[test]
+fn what_takes_no_single_picture_in_f32_is_refused() {
+    for (name, expected) in [
+        ("!!bytes", "the input `x` is uint8, expected float32"),
+        ("!!two_inputs", r#"the graph has the inputs ["x", "y"], expected one picture"#),
+        ("!!batch", "the input `x` is 2x3x8x6, expected a batch of 1"),
+    ] {
+        let refused = Graph::read(&case(name).graph, None).err().unwrap();
+        assert_eq!((refused.kind(), refused.to_string().as_str()), (ErrorKind::Unsupported, expected));
+    }
 }
 
 /// Sizes that are computed count as well as those that are written down.
@@ -273,7 +268,7 @@ fn real_detectors_are_lowered_and_agree_with_tract() {
         let Some(bytes) = shared(&format!("{model}.onnx")) else { continue };
         let graph = Graph::read(&bytes, None).unwrap();
         let lowered = lower(&graph).unwrap();
-        let mut session = session(&lowered);
+        let mut session = session(&lowered, 2);
         let mut pictures = vec![noise(session.input().len())];
         if let Some(photo) = &photo {
             let mut input = vec![0.0; session.input().len()];
@@ -317,6 +312,55 @@ struct Seen {
     photo: String,
     window: [usize; 4],
     found: Vec<(usize, f32, f32, f32, f32, f32)>,
+}
+
+/// What the networks make of the same photos, before any decoding. `vectors/shared_outputs.bin` was made by
+/// `vectors/shared_outputs.py`: a hash of the pixels, and some numbers of each output.
+#[test]
+fn real_detectors_make_what_onnx_runtime_makes() {
+    const SAMPLES: usize = 256;
+    const SCATTER: u64 = 2_654_435_761;
+    let oracles: Vec<Oracle> = serde_json::from_str(include_str!("vectors/shared_detectors.json")).unwrap();
+    let mut parts = blocks(include_bytes!("vectors/shared_outputs.bin"));
+    for Oracle { model, photos } in oracles {
+        let mut converted = shared(&format!("{model}.onnx")).map(|bytes| {
+            let converted = convert(&bytes, &model, &ConvertOptions::default()).unwrap();
+            let lowered = lower(&Graph::read(&bytes, None).unwrap()).unwrap();
+            (converted.spec.geometry, session(&lowered, 2), lowered.outputs)
+        });
+        let mut worst = 0.0_f32;
+        for Seen { photo, window: part, .. } in photos {
+            let (hash, samples) = (parts.next().unwrap(), floats(parts.next().unwrap()));
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(&photo);
+            let Some((geometry, session, outputs)) = converted.as_mut().filter(|_| path.exists()) else { continue };
+            let seen = window(&Picture::open(&path).unwrap(), part);
+            let hashed = seen.rgb().iter().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add((*byte).into()));
+            assert_eq!(
+                hashed.to_le_bytes(),
+                hash,
+                "{photo} is decoded otherwise than when shared_outputs.bin was made"
+            );
+            geometry.place(&seen, session.input());
+            session.run();
+            assert_eq!(samples.len(), outputs.len() * SAMPLES);
+            for (i, (output, samples)) in outputs.iter().zip(samples.chunks(SAMPLES)).enumerate() {
+                let mut expected = vec![f32::NAN; output.dims.iter().product()];
+                for (k, sample) in samples.iter().enumerate() {
+                    let place = ((k as u64 * SCATTER % (1 << 32)) * expected.len() as u64) >> 32;
+                    expected[place as usize] = *sample;
+                }
+                let expected = output.to_program(&expected);
+                let known = session.output(i).iter().zip(expected).filter(|(_, expected)| !expected.is_nan());
+                let (found, expected): (Vec<f32>, Vec<f32>) = known.unzip();
+                let off = difference(&found, &expected);
+                assert!(off < 1e-3, "{model}, {photo}: output {i} is off by {off:e}");
+                worst = worst.max(off);
+            }
+        }
+        if converted.is_some() {
+            println!("{model}: off by {worst:e}");
+        }
+    }
 }
 
 /// All the way from a file's pixels to boxes, with default options. Windows have the input's size, so that resampling plays

@@ -50,9 +50,20 @@ pub struct Report {
     /// Convolutions in bytes.
     pub converted: usize,
     /// Convolutions that stay in f32, and why.
-    pub kept: Vec<(String, String)>,
+    pub kept: Vec<(String, Why)>,
     /// The share of the results' variance that rounding takes.
     pub loss: f64,
+}
+
+/// Why a convolution stays in f32.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Why {
+    /// It reads the picture: what is lost there is lost for all that follow.
+    First,
+    /// It makes a single pixel, which is soon done.
+    SinglePixel,
+    /// It alone in bytes would take this share of the results' variance, which is much for what it costs.
+    Loss(f64),
 }
 
 /// Makes a network that computes in bytes where that costs little. `progress` is told the share of the work that is done.

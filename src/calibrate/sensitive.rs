@@ -5,7 +5,7 @@ use super::gains::{self, Gains};
 use super::layout::{Layout, convolutions, never};
 use super::ranges;
 use super::stats::{self, Channels};
-use super::{Options, Report, Samples, bias};
+use super::{Options, Report, Samples, Why, bias};
 use crate::error::Result;
 use crate::nets::convnet::Session;
 use crate::nets::convnet::program::{Op, Program};
@@ -127,8 +127,9 @@ impl Search<'_, '_> {
         let (mut loss, gains, mut made) = best.expect("some candidates");
 
         let mut kept = never.clone();
+        let mut single = BTreeMap::new();
         if self.options.budget > 0.0 {
-            let single = self.single_losses(&expected, &gains, &never, |part| progress(0.2 + 0.8 * part))?;
+            single = self.single_losses(&expected, &gains, &never, |part| progress(0.2 + 0.8 * part))?;
             kept = self.choose(&single, &never);
         }
         if kept != never {
@@ -136,8 +137,10 @@ impl Search<'_, '_> {
             loss = expected.loss(&mut stats::session(&made, self.options.threads)?, self.samples)?;
         }
         progress(1.0);
-        let why = |i: &usize| if never.contains(i) { "first, or of a single pixel" } else { "sensitive to rounding" };
-        let names = kept.iter().map(|i| (name(program, *i), why(i).to_string())).collect();
+        let pixel = |i: usize| program.shapes()[i + 1].pixels() == 1;
+        let by_rule = |i| if pixel(i) { Why::SinglePixel } else { Why::First };
+        let why = |i| single.get(&i).map_or_else(|| by_rule(i), |&loss| Why::Loss(loss));
+        let names = kept.iter().map(|&i| (name(program, i), why(i))).collect();
         let converted = convolutions(program).count() - kept.len();
         Ok((made, Report { converted, kept: names, loss }))
     }

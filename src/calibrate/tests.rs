@@ -185,6 +185,13 @@ fn the_sensitive_convolution_is_found() {
     let (made, report) = calibrated(&draft, 0.15).unwrap();
     let kept: Vec<_> = report.kept.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(kept, ["first", "difference"]);
+    assert_eq!((report.kept[0].1, &none.kept), (Why::First, &report.kept[..1].to_vec()));
+    assert!(
+        matches!(report.kept[1].1, Why::Loss(loss) if loss > 0.5 * none.loss),
+        "{:?} of {}",
+        report.kept,
+        none.loss
+    );
     assert_eq!((report.converted, none.converted), (3, 4));
     assert!(report.loss < 0.1 * none.loss, "{} of {}", report.loss, none.loss);
     let integers = |name: &str| matches!(made.filters[name].weights, Weights::I8 { .. });

@@ -7,7 +7,7 @@ use super::spec::{Spec, check_fraction, check_max};
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::image::{Detection, Picture, Placement, nms};
+use crate::image::{Detection, Picture, Placement, Resampler, nms};
 use crate::nets::convnet::program::Shape;
 use crate::nets::convnet::{ConvNet, Session};
 #[cfg(feature = "onnx")]
@@ -145,6 +145,7 @@ pub struct Detector {
     outputs: Vec<Shape>,
     /// Those of the outputs that are features.
     pub(super) features: Vec<usize>,
+    resampler: Resampler,
     candidates: Candidates,
     confidence: f32,
     iou: f32,
@@ -206,9 +207,21 @@ impl Detector {
         let (input, outputs) = engine.shapes();
         spec.check(input, &outputs).map_err(|e| e.at(file.name()))?;
         let (confidence, iou, max) = (spec.confidence, spec.iou, spec.max);
-        let (name, candidates, times) = (file.name().to_owned(), Candidates::default(), Times::default());
-        let features = Vec::new();
-        Ok(Self { name, spec, engine, threads, input, outputs, features, candidates, confidence, iou, max, times })
+        Ok(Self {
+            name: file.name().to_owned(),
+            spec,
+            engine,
+            threads,
+            input,
+            outputs,
+            features: Vec::new(),
+            resampler: Resampler::default(),
+            candidates: Candidates::default(),
+            confidence,
+            iou,
+            max,
+            times: Times::default(),
+        })
     }
 
     /// The same detector with this many threads.
@@ -314,7 +327,7 @@ impl Detector {
     /// Has the network look at a picture, and takes down how long that took.
     pub(super) fn place_and_run(&mut self, picture: &Picture) -> Result<Placement> {
         let start = Instant::now();
-        let placement = self.spec.geometry.place(picture, self.engine.input());
+        let placement = self.spec.geometry.place_with(&mut self.resampler, picture, self.engine.input());
         let placed = Instant::now();
         self.engine.run().map_err(|e| e.at(&self.name))?;
         self.times = Times { place: placed - start, net: placed.elapsed(), decode: Duration::ZERO };

@@ -47,7 +47,8 @@ const IMAGENET_BGR: ([f32; 3], [f32; 3]) = ([103.53, 116.28, 123.675], [57.375, 
 pub const PRESETS: [Preset; 9] = [
     Preset { name: "yolox", about: "box, objectness and classes of each cell, relative to it",
              fit: TOP_LEFT, bgr: true, mean: ZERO, std: [1.0; 3], confidence: 0.3, iou: 0.45 },
-    Preset { name: "nanodet", about: "classes and distance distributions of each cell, from its corner",
+    Preset { name: "nanodet",
+             about: "classes and distance distributions of each cell, from its middle, or in Plus from its corner",
              fit: Fit::Stretch, bgr: true, mean: IMAGENET_BGR.0, std: IMAGENET_BGR.1, confidence: 0.3, iou: 0.6 },
     Preset { name: "picodet", about: "classes and distance distributions of each cell, from its middle",
              fit: Fit::Stretch, bgr: false, mean: IMAGENET.0, std: IMAGENET.1, confidence: 0.3, iou: 0.6 },
@@ -91,8 +92,8 @@ impl Preset {
     fn find(&self, seen: Seen) -> Option<Head> {
         match self.name {
             "yolox" => shapes::grid(seen),
-            "nanodet" => shapes::distances(seen, 0.0),
-            "picodet" => shapes::distances(seen, 0.5),
+            "nanodet" => shapes::nanodet(seen),
+            "picodet" => shapes::picodet(seen),
             "yolov5" => shapes::with_objectness(seen),
             "yolov8" => shapes::without_objectness(seen),
             "fastestv2" => shapes::common_classes(seen),
@@ -104,9 +105,16 @@ impl Preset {
     }
 
     /// What the network is shown.
-    pub fn geometry(&self, input: Shape) -> Geometry {
+    fn geometry(&self, head: &Head, input: Shape) -> Geometry {
         let Self { fit, bgr, mean, std, .. } = *self;
-        Geometry { width: input.w, height: input.h, fit, fill: 114, bgr, mean, std }
+        let plain = Geometry { width: input.w, height: input.h, fit, fill: 114, bgr, mean, std };
+        match head {
+            // Pictures were not stretched before Plus, but set into black.
+            Head::Distances(head) if self.name == "nanodet" && head.centre > 0.0 => {
+                Geometry { fit: LETTERBOX, fill: 0, ..plain }
+            }
+            _ => plain,
+        }
     }
 
     /// Everything a detector's file says, but for its network. Without `classes` they are COCO's if there are as many,
@@ -116,7 +124,7 @@ impl Preset {
         let count = head.classes(&shapes).unwrap_or(COCO.len());
         let classes = classes.unwrap_or_else(|| class_names(count));
         let Self { confidence, iou, .. } = *self;
-        Spec { geometry: self.geometry(input), head, classes, confidence, iou, max: MAX }
+        Spec { geometry: self.geometry(&head, input), head, classes, confidence, iou, max: MAX }
     }
 }
 
@@ -238,6 +246,35 @@ mod tests {
         assert_eq!(guessed(640, &[("output0", [1, 84, 8400])]).unwrap(), ("yolov8", Some(80)));
         assert_eq!(guessed(640, &[("output0", [1, 8400, 84])]).unwrap(), ("yolov8", Some(80)));
         assert_eq!(guessed(640, &[("output0", [1, 7, 8400])]).unwrap(), ("yolov8", Some(3)));
+    }
+
+    #[test]
+    fn nanodet_measures_from_the_middle_before_plus() {
+        let apart = [
+            ("cls_pred_stride_8", [40, 40, 80]),
+            ("cls_pred_stride_16", [20, 20, 80]),
+            ("cls_pred_stride_32", [10, 10, 80]),
+            ("dis_pred_stride_8", [40, 40, 32]),
+            ("dis_pred_stride_16", [20, 20, 32]),
+            ("dis_pred_stride_32", [10, 10, 32]),
+        ];
+        let tables = apart.map(|(name, [h, w, c])| (name, [1, h * w, c]));
+        for (outputs, centre, fit) in [
+            (&apart[..], 0.5, LETTERBOX),
+            (&tables, 0.5, LETTERBOX),
+            (&[("output", [1, 2100, 112])], 0.5, LETTERBOX),
+            (&[("output", [1, 2125, 112])], 0.0, Fit::Stretch),
+        ] {
+            let (outputs, input) = (shapes(outputs), Shape::new(320, 320, 3));
+            let (preset, head) = guess(&outputs, input).unwrap();
+            let Head::Distances(distances) = &head else { panic!("{head:?}") };
+            assert_eq!((preset.name, distances.centre), ("nanodet", centre));
+            assert_eq!(preset.spec(head, &outputs, input, None).geometry.fit, fit);
+            let Head::Distances(pico) = Preset::named("picodet").unwrap().head(&outputs, input).unwrap() else {
+                panic!()
+            };
+            assert_eq!(pico.centre, 0.5);
+        }
     }
 
     #[test]

@@ -109,12 +109,24 @@ pub(super) fn grid(seen: Seen) -> Option<Head> {
     Some(Head::Grid(Grid { levels, scores: Scores::Probability, every: false }))
 }
 
-/// Classes and four distributions for each cell, together or apart.
-pub(super) fn distances(seen: Seen, centre: f32) -> Option<Head> {
+/// NanoDet's heads: the original one, of up to three grids, measures from the middle of a cell; that of Plus, which added
+/// the grid of 64 pixels, from its corner.
+pub(super) fn nanodet(seen: Seen) -> Option<Head> {
+    let plus = |levels: &[DistanceLevel]| levels.iter().any(|level| level.stride == 64);
+    distances(seen, |levels| if plus(levels) { 0.0 } else { 0.5 })
+}
+
+/// PicoDet's heads, which measure from the middle of a cell.
+pub(super) fn picodet(seen: Seen) -> Option<Head> {
+    distances(seen, |_| 0.5)
+}
+
+/// Classes and four distributions for each cell, together or apart. The `centre` of the cells follows from their grids.
+fn distances(seen: Seen, centre: impl Fn(&[DistanceLevel]) -> f32) -> Option<Head> {
     /// What these detectors have.
     const BINS: usize = 8;
     let whole = seen.whole(1, 4 * BINS + 1).filter(|_| seen.outputs.len() == 1);
-    let (levels, bins) = match whole {
+    let (levels, bins): (Vec<_>, _) = match whole {
         Some((part, channels, levels)) => {
             let distances = part.from_channel(channels - 4 * BINS);
             let level = |(stride, place)| DistanceLevel {
@@ -142,6 +154,7 @@ pub(super) fn distances(seen: Seen, centre: f32) -> Option<Head> {
             (levels.into_iter().map(level).collect(), sides / 4)
         }
     };
+    let centre = centre(&levels);
     Some(Head::Distances(Distances { levels, bins, centre, scores: Scores::Probability, every: true }))
 }
 

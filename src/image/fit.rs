@@ -88,11 +88,19 @@ impl Geometry {
     /// # Panics
     /// When `out` has not `height * width * 3` elements.
     pub fn place(&self, picture: &Picture, out: &mut [f32]) -> Placement {
+        self.place_with(&mut Resampler::default(), picture, out)
+    }
+
+    /// As [`Geometry::place`]; with the same resampler and pictures of the same size nothing is allocated.
+    ///
+    /// # Panics
+    /// As [`Geometry::place`].
+    pub fn place_with(&self, resampler: &mut Resampler, picture: &Picture, out: &mut [f32]) -> Placement {
         assert_eq!(out.len(), self.height * self.width * 3, "a network's input is height * width * 3");
         let inner = self.inner(picture);
         if !out.is_empty() {
             self.fill_around(&inner, out);
-            self.fill_inner(picture, &inner, out);
+            self.fill_inner(resampler, picture, &inner, out);
         }
         Placement {
             scale_x: picture.width() as f32 / inner.width as f32,
@@ -135,15 +143,15 @@ impl Geometry {
         }
     }
 
-    fn fill_inner(&self, picture: &Picture, inner: &Inner, out: &mut [f32]) {
+    fn fill_inner(&self, resampler: &mut Resampler, picture: &Picture, inner: &Inner, out: &mut [f32]) {
         let rows = out.chunks_exact_mut(self.width * 3).skip(inner.top).take(inner.height);
         let rows = rows.map(|row| &mut row[inner.left * 3..][..inner.width * 3]);
         if (inner.width, inner.height) == (picture.width(), picture.height()) {
             self.copy(picture, rows);
         } else if self.bgr {
-            self.resample::<true>(picture, inner, rows);
+            resampler.run::<true>(self, picture, inner, rows);
         } else {
-            self.resample::<false>(picture, inner, rows);
+            resampler.run::<false>(self, picture, inner, rows);
         }
     }
 
@@ -162,24 +170,38 @@ impl Geometry {
             }
         }
     }
+}
 
+/// What resampling needs besides the picture, kept from one picture to the next.
+#[derive(Debug, Default)]
+pub struct Resampler {
+    across: Vec<Tap>,
+    upper: Cached,
+    lower: Cached,
+}
+
+impl Resampler {
     /// Each source row is scaled and normalised across once, and kept while output rows need it.
-    fn resample<'o, const BGR: bool>(
-        &self,
+    fn run<'o, const BGR: bool>(
+        &mut self,
+        geometry: &Geometry,
         picture: &Picture,
         inner: &Inner,
         rows: impl Iterator<Item = &'o mut [f32]>,
     ) {
-        let across: Vec<Tap> = taps(picture.width(), inner.width).collect();
-        let normal = Normal::of(self);
+        let Self { across, upper, lower } = self;
+        across.clear();
+        across.extend(taps(picture.width(), inner.width));
+        upper.restart(inner.width);
+        lower.restart(inner.width);
+        let normal = Normal::of(geometry);
         let scale = |y: usize, row: &mut Vec<f32>| {
             let pixels = &picture.rgb()[y * picture.width() * 3..][..picture.width() * 3];
-            scale_row::<BGR>(pixels.as_chunks().0, &across, &normal, row.as_chunks_mut().0);
+            scale_row::<BGR>(pixels.as_chunks().0, across, &normal, row.as_chunks_mut().0);
         };
-        let (mut upper, mut lower) = (Cached::new(inner.width), Cached::new(inner.width));
         for (out, tap) in rows.zip(taps(picture.height(), inner.height)) {
             if lower.y == Some(tap.first) {
-                std::mem::swap(&mut upper, &mut lower);
+                std::mem::swap(upper, lower);
             }
             upper.want(tap.first, scale);
             lower.want(tap.second, scale);
@@ -197,6 +219,7 @@ struct Inner {
 }
 
 /// The two neighbours that one output position is made of, and the weight of the second.
+#[derive(Debug)]
 struct Tap {
     first: usize,
     second: usize,
@@ -226,14 +249,16 @@ impl Normal {
 }
 
 /// A source row, scaled across.
+#[derive(Debug, Default)]
 struct Cached {
     y: Option<usize>,
     row: Vec<f32>,
 }
 
 impl Cached {
-    fn new(width: usize) -> Self {
-        Self { y: None, row: vec![0.0; width * 3] }
+    fn restart(&mut self, width: usize) {
+        self.y = None;
+        self.row.resize(width * 3, 0.0);
     }
 
     fn want(&mut self, y: usize, scale: impl Fn(usize, &mut Vec<f32>)) {

@@ -19,6 +19,6 @@ mod stream;
 pub use boxes::{Detection, Rect, nms};
 pub use draw::draw;
 pub use files::{EXTENSIONS, is_picture, list};
-pub use fit::{Fit, Geometry, Placement};
+pub use fit::{Fit, Geometry, Placement, Resampler};
 pub use picture::Picture;
 pub use stream::{Frame, Frames};

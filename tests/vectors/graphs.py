@@ -56,8 +56,9 @@ class G:
     def silu(self, x):
         return self.op("Mul", x, self.op("Sigmoid", x))
 
-    def save(self, name, *outs, keep=None, dtype=TensorProto.FLOAT):
-        info = [h.make_tensor_value_info("x", dtype, self.shape)]
+    def save(self, name, *outs, keep=None, dtype=TensorProto.FLOAT, more=()):
+        """Takes down the graph from x, of a type, and perhaps `more` inputs to `outs`, and the outputs `keep`."""
+        info = [h.make_tensor_value_info(x, dtype, self.shape) for x in ("x", *more)]
         final = [h.make_tensor_value_info(o, TensorProto.FLOAT, None) for o in outs]
         graph = h.make_graph(self.nodes, name, info, final, self.inits)
         model = h.make_model(graph, opset_imports=[h.make_opsetid("", self.opset)], ir_version=8)
@@ -342,6 +343,13 @@ one("!!joined", lambda g: g.op("Add", "x", g.op("ReduceMean", g.op("ConstantOfSh
 one("!!from_input", lambda g: g.op("Add", "x", g.op("ReduceMean", g.op("ConstantOfShape", g.op("Mul", g.op("Shape", "x"), np.array([100]))), axes=[0, 1, 2, 3])))
 one("!!range", lambda g: g.op("Add", "x", g.op("ReduceMean", g.op("Range", np.float32(0), np.float32(1), g.op("Mul", np.float32(1e-6), np.float32(1e-6))), axes=[0])))
 one("!!map", lambda g: g.op("Tile", "x", whole(g, 1, 1, 1, 1)))
+
+# Inputs that are no single picture in f32.
+g = G()
+g.save("!!bytes", g.conv(g.op("Cast", "x", to=TensorProto.FLOAT), 3, 4), dtype=TensorProto.UINT8)
+g = G()
+g.save("!!two_inputs", g.op("Add", g.conv("x", 3, 3), "y"), more=("y",))
+one("!!batch", lambda g: g.conv("x", 3, 4), (2, 3, 8, 6))
 
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "graphs.bin"), "wb") as out:
     def put(data):

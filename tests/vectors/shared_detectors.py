@@ -155,12 +155,15 @@ class Detector:
         across, down = (sorted({0, (SIDE - length) // 2, SIDE - length}) for length in (self.width, self.height))
         self.windows = [(x, y) for y in down for x in across]
 
-    def detect(self, pixels, least):
-        """Objects in `[height][width][rgb]` of the input's size that score above `least`."""
+    def outputs_of(self, pixels):
+        """What the network makes of `[height][width][rgb]` of the input's size."""
         seen = pixels[..., ::-1] if self.bgr else pixels
         seen = ((seen - np.float32(self.mean)) / np.float32(self.std)).astype(np.float32)
-        outputs = self.session.run(self.outputs, {self.input.name: np.ascontiguousarray(seen.transpose(2, 0, 1)[None])})
-        outputs = {name: output.astype(float) for name, output in zip(self.outputs, outputs)}
+        return self.session.run(self.outputs, {self.input.name: np.ascontiguousarray(seen.transpose(2, 0, 1)[None])})
+
+    def detect(self, pixels, least):
+        """Objects in such pixels that score above `least`."""
+        outputs = {name: output.astype(float) for name, output in zip(self.outputs, self.outputs_of(pixels))}
         found = suppressed(*self.head(outputs, self.width, self.height), least, self.iou)
         found[:, 2:] = found[:, 2:].clip(0, [self.width, self.height] * 2)
         return found[(found[:, 4:] > found[:, 2:4]).all(1)]

@@ -7,7 +7,7 @@ use crate::{
 };
 use pupil::{
     Picture,
-    calibrate::{Options, Report, Samples, calibrate},
+    calibrate::{Options, Report, Samples, Why, calibrate},
     detect::COCO,
     image::{Geometry, list},
     nets::convnet::{program::Op, weights::Draft},
@@ -98,10 +98,18 @@ fn explain(report: &Report) {
     let Report { converted, kept, loss } = report;
     println!("int8        {converted} convolutions in bytes, {} in f32", kept.len());
     println!("loss        {:.3}% of the variance of the outputs' channels", 100.0 * loss);
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    kept.iter().for_each(|(name, why)| reasons.entry(why).or_default().push(name));
-    for (why, names) in reasons {
-        println!("in f32      {}: {why}", names.join(", "));
+    for (rule, reason) in [(Why::First, "reads the picture"), (Why::SinglePixel, "makes a single pixel")] {
+        let names: Vec<&str> = kept.iter().filter(|(_, why)| *why == rule).map(|(name, _)| &**name).collect();
+        if !names.is_empty() {
+            println!("in f32      {}: {reason}", names.join(", "));
+        }
+    }
+    let measured =
+        kept.iter().filter_map(|(name, why)| if let Why::Loss(loss) = why { Some((name, loss)) } else { None });
+    let mut measured: Vec<_> = measured.collect();
+    measured.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    for (name, loss) in measured {
+        println!("in f32      {name}: alone in bytes it takes {:.3}% of that variance", 100.0 * loss);
     }
 }
 
