@@ -92,7 +92,7 @@ fn what_is_cut_is_told() {
         assert_eq!([both[0].finish, both[1].finish], [Finish::End, finish]);
     }
     // Who says it again and again is understood.
-    let same = open(shortlist(vec![6]), short).unwrap().translate(&"a ".repeat(20)).unwrap();
+    let same = open(shortlist(vec![6]), short).unwrap().translate(&"face ".repeat(20)).unwrap();
     assert_eq!(same.finish, Finish::Length);
 }
 
