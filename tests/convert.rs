@@ -7,7 +7,7 @@
 use pupil::convert::convert;
 use pupil::gguf::Gguf;
 use pupil::nets::decoder::{Decoder, Logits};
-use pupil::nets::encdec::{EncDec, Row};
+use pupil::nets::encdec::{EncDec, Finish, Found, Request, Row, SearchOptions};
 use pupil::nets::kv::CacheType;
 use pupil::quant::Mix;
 use pupil::tensor::DType;
@@ -43,7 +43,8 @@ fn ids(value: &Value) -> Vec<u32> {
     numbers(value).into_iter().map(|id| id as u32).collect()
 }
 
-const ALL: [&str; 4] = ["llama", "qwen2", "qwen3", "t5"];
+const ALL: [&str; 5] = ["llama", "qwen2", "qwen3", "t5", "t5-gated"];
+const TRANSLATORS: [&str; 2] = ["t5", "t5-gated"];
 
 #[test]
 fn decoders_give_the_logits_of_transformers() {
@@ -59,13 +60,39 @@ fn decoders_give_the_logits_of_transformers() {
 /// The first token of an answer to the same input.
 #[test]
 fn translators_give_the_logits_of_transformers() {
-    let (file, expected) = (converted("t5", Mix::F32), expected("t5"));
-    let net = EncDec::load(&file).unwrap();
-    let mut session = net.session(CacheType::F32, 1).unwrap();
-    net.encode(&mut session, &[&ids(&expected["input"])]).unwrap();
-    net.reserve(&mut session, 1, 1).unwrap();
-    let logits = net.step(&mut session, &[Row { token: 0, sentence: 0, slot: 0 }], 0, None).unwrap();
-    near("t5", logits, &numbers(&expected["logits"]));
+    for name in TRANSLATORS {
+        let (file, expected) = (converted(name, Mix::F32), expected(name));
+        let net = EncDec::load(&file).unwrap();
+        let mut session = net.session(CacheType::F32, 1).unwrap();
+        net.encode(&mut session, &[&ids(&expected["input"])]).unwrap();
+        net.reserve(&mut session, 1, 1).unwrap();
+        let logits = net.step(&mut session, &[Row { token: 0, sentence: 0, slot: 0 }], 0, None).unwrap();
+        near(name, logits, &numbers(&expected["logits"]));
+    }
+}
+
+/// llama.cpp read what we made of the folder, transformers the folder.
+#[test]
+fn translators_answer_as_in_llama_cpp_and_transformers() {
+    let options = SearchOptions { cut_repeats: false, ..SearchOptions::default() };
+    for name in TRANSLATORS {
+        let greedy = &expected(name)["greedy"];
+        let lists = |value: &Value| -> Vec<Vec<u32>> { value.as_array().unwrap().iter().map(ids).collect() };
+        let (inputs, limit) = (lists(&greedy["inputs"]), greedy["limit"].as_u64().unwrap() as usize);
+        for mix in [Mix::F32, Mix::F16] {
+            let file = converted(name, mix);
+            let end = Tokenizer::from_gguf(&file).unwrap().eos().unwrap();
+            let net = EncDec::load(&file).unwrap();
+            let mut session = net.session(CacheType::F32, 1).unwrap();
+            let requests: Vec<_> = inputs.iter().map(|tokens| Request { tokens, limit }).collect();
+            let found = net.search(&mut session, &requests, end, None, &options).unwrap();
+            let ended = |found: &Found| (found.finish == Finish::End).then_some(end);
+            let whole = |found: &Found| found.tokens.iter().copied().chain(ended(found)).collect();
+            let ours: Vec<Vec<u32>> = found.iter().map(whole).collect();
+            assert_eq!(ours, lists(&greedy["llama_cpp"][mix.to_string()]), "{name}, {mix}: llama.cpp");
+            assert_eq!(ours, lists(&greedy["transformers"]), "{name}, {mix}: transformers");
+        }
+    }
 }
 
 fn near(name: &str, ours: &[f32], theirs: &[f32]) {
@@ -139,6 +166,8 @@ fn keys_of_a_t5() {
     assert!(tokenizer.is_control(tokenizer.id("<extra_id_0>").unwrap()));
     // Tied embeddings with T5's factor need no matrix of their own.
     assert!(file.find_tensor("output.weight").is_none());
+    let gated = converted("t5-gated", Mix::Q8_0);
+    assert!(["output.weight", "enc.blk.0.ffn_gate.weight"].iter().all(|name| gated.find_tensor(name).is_some()));
 }
 
 #[test]

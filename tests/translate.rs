@@ -80,6 +80,23 @@ fn endless_words_are_cut_into_parts() {
 }
 
 #[test]
+fn what_is_cut_is_told() {
+    let short = TranslateOptions { max_length_ratio: 0.01, ..options() };
+    // Nothing but `a` to say, or everything.
+    for (keys, finish, tokens) in [(shortlist(vec![6]), Finish::Repeats, 1), (vec![], Finish::Length, 16)] {
+        let mut translator = open(keys, short.clone()).unwrap();
+        let cut = translator.translate("An apple.").unwrap();
+        assert_eq!((cut.finish, cut.tokens), (finish, tokens), "{}", cut.text);
+        // What comes beside it does not hide it.
+        let both = translator.translate_batch(&["\n", "- \nAn apple.\n"]).unwrap();
+        assert_eq!([both[0].finish, both[1].finish], [Finish::End, finish]);
+    }
+    // Who says it again and again is understood.
+    let same = open(shortlist(vec![6]), short).unwrap().translate(&"face ".repeat(20)).unwrap();
+    assert_eq!(same.finish, Finish::Length);
+}
+
+#[test]
 fn a_shortlist_of_all_tokens_changes_nothing_and_one_of_few_is_kept_to() {
     let free = open(vec![], options()).unwrap().translate(TEXT).unwrap();
     let all = open(shortlist((0..64).collect()), options()).unwrap().translate(TEXT).unwrap();

@@ -35,8 +35,7 @@ pub fn run(args: &ShortlistArgs) -> Outcome {
     }
     let vocab = file.tensor("token_embd.weight")?.rows();
     let tokenizer = Tokenizer::from_gguf(&file)?;
-    let pairs = read_tsv(&args.data, args.limit.unwrap_or(usize::MAX));
-    let pairs = pairs?;
+    let pairs = read_tsv(&args.data, args.limit.unwrap_or(usize::MAX))?;
     let (mut seen, mut held_out) = (Vec::new(), Vec::new());
     for pair in &pairs {
         let ids = encode(&tokenizer, pair, args.swap)?;

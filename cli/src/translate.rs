@@ -75,7 +75,8 @@ pub fn run(args: &TranslateArgs) -> Outcome {
             }
             at += line.len();
         }
-        to.write(&texts, &translate(&mut translator, &texts)?, "")?;
+        let translations = translate(&mut translator, &texts)?;
+        bar.suspend(|| to.write(&texts, &translations, ""))?;
         if let Some((byte, line)) = wrong {
             let message = format!("{name}: byte {byte}, in line {line}, is not UTF-8, expected text in UTF-8");
             return Err(Failure::Message(message));

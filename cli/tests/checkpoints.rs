@@ -71,6 +71,20 @@ fn a_shortlist_is_learned_and_used() {
 }
 
 #[test]
+fn languages_are_those_of_the_models_pieces() {
+    let model = t5("languages");
+    let m = ["translate", "-m", arg(&model), "--json", "the cat"];
+    let line = |more: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&common::run(&[&m[..], more].concat()).out).unwrap()
+    };
+    let to = line(&["--to", "DE"]);
+    assert_eq!(to, line(&["--prefix", "<2de> "]));
+    assert_ne!(to["source_tokens"], line(&["--prefix", ""])["source_tokens"]);
+    assert!(bad(&[&m[..], &["--to", "fr"]].concat()).contains("does not translate to fr; expected one of: de"));
+    assert!(bad(&m).contains("which language to translate to? expected one of: de"));
+}
+
+#[test]
 fn translators_are_compared_in_a_table() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/t5-gelu.gguf");
     // Two references of the first sentence, one of the second.
@@ -87,6 +101,22 @@ fn translators_are_compared_in_a_table() {
     let empty = file("compare-empty.tsv", b"");
     let line = bad(&["eval", "compare", arg(&model), arg(&model), "--data", arg(&empty)]);
     assert!(line.contains("no sentences, expected some"), "{line}");
+}
+
+#[test]
+fn translations_that_were_cut_are_counted() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/t5-gelu.gguf");
+    let sentences = ["An apple.", "A face.", "Bread, deaf", "a cab"];
+    let translated = common::run_with(&["translate", "-m", arg(&model), "--json"], sentences.join("\n").as_bytes()).out;
+    let [length, repeats] =
+        ["length", "repeats"].map(|why| translated.matches(&format!("\"finish\":\"{why}\"")).count());
+    assert!(length > 0, "{translated}");
+    let pairs = file("cut.tsv", sentences.map(|sentence| format!("{sentence}\tx\n")).concat().as_bytes());
+    let args = ["eval", "translate", "-m", arg(&model), "-d", arg(&pairs)];
+    let said = good(&args);
+    assert!(said.contains(&format!("\ncut         {length} for their length, {repeats} for repeating")), "{said}");
+    let json = good(&[&args[..], &["--json"]].concat());
+    assert!(json.contains(&format!("\"cut_length\":{length},\"cut_repeats\":{repeats},")), "{json}");
 }
 
 #[test]

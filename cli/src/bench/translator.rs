@@ -81,7 +81,8 @@ fn measure(net: &EncDec, session: &mut Session, args: &BenchArgs) -> Outcome<[f6
     let (batch, beam, [prompt, decode]) = (args.batch.unwrap_or(1), args.beam.unwrap_or(1), args.lengths());
     let tokens: Vec<u32> = (1..=batch * prompt).map(token).collect();
     let sentences: Vec<&[u32]> = tokens.chunks(prompt).collect();
-    let chosen = args.shortlist.map(|n| net.choose((0..n).map(|i| (i * vocab / n) as u32).collect()));
+    // As a translator does for each batch.
+    let choose = |n: usize| net.choose((0..n).map(|i| (i * vocab / n) as u32).collect());
     let requests: Vec<Request<'_>> = sentences.iter().map(|tokens| Request { tokens, limit: decode }).collect();
     let options = SearchOptions { beam, cut_repeats: false, ..SearchOptions::default() };
     let mut seconds = [const { Vec::new() }; 2];
@@ -90,6 +91,7 @@ fn measure(net: &EncDec, session: &mut Session, args: &BenchArgs) -> Outcome<[f6
         net.encode(session, &sentences)?;
         let encode = start.elapsed();
         let start = Instant::now();
+        let chosen = args.shortlist.map(choose);
         net.search(session, &requests, NEVER, chosen.as_ref(), &options)?;
         let search = start.elapsed();
         if rep > 0 {

@@ -75,10 +75,7 @@ fn translations(args: &EvalCompareArgs) -> Outcome<Rows> {
     let threads = args.how.threads.unwrap_or_else(all_threads);
     rows(args, |model| {
         let mut translator = Translator::open(model, TranslateOptions { threads, ..TranslateOptions::default() })?;
-        let (scores, speed) = translate::measure(&mut translator, &sentences, Tokenize::V13a)?;
-        let mut scores = scores.to_json();
-        scores["sentences_per_second"] = json!(speed);
-        Ok(scores)
+        Ok(translate::measure(&mut translator, &sentences, Tokenize::V13a)?.to_json())
     })
 }
 

@@ -6,7 +6,7 @@ use crate::{
     failure::{Failure, Outcome},
     interrupt, progress,
 };
-use pupil::Translator;
+use pupil::{Translator, translate::Finish};
 use pupil_distill::{
     data::{
         parallel::{Pair, read_files, read_tsv},
@@ -14,8 +14,9 @@ use pupil_distill::{
     },
     eval::translate::{Evaluation, Scores, Tokenize},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
+    fmt,
     io::{self, Write},
     path::Path,
     time::Instant,
@@ -27,12 +28,12 @@ const BATCHES: usize = 8;
 /// Measures what `args` name and prints its scores.
 pub fn run(args: &EvalTranslateArgs) -> Outcome {
     let limit = args.limit.unwrap_or(usize::MAX);
-    let (scores, speed) = if let (Some(output), Some(reference)) = (&args.output, &args.reference) {
+    let measured = if let (Some(output), Some(reference)) = (&args.output, &args.reference) {
         let mut evaluation = Evaluation::new(args.tokenize);
         for Pair { source, target } in read_files(output, reference, limit)? {
             evaluation.add(&source, &[&target]);
         }
-        (evaluation.finish(), None)
+        Measured { scores: evaluation.finish(), work: None }
     } else {
         let sentences = match (&args.data, &args.source, &args.reference) {
             (Some(data), ..) => sentences(data, limit)?,
@@ -43,24 +44,56 @@ pub fn run(args: &EvalTranslateArgs) -> Outcome {
         };
         let mut translator = bundled::translator(args.translator.model.as_deref(), args.translator.options())?;
         interrupt::install()?;
-        let (scores, speed) = measure(&mut translator, &sentences, args.tokenize)?;
-        (scores, Some(speed))
+        measure(&mut translator, &sentences, args.tokenize)?
     };
-    if scores.sentences == 0 {
+    if measured.scores.sentences == 0 {
         return Err(Failure::Message("there are no sentences to score, expected at least one".into()));
     }
     let mut out = io::stdout().lock();
-    if args.json {
-        let mut line = scores.to_json();
-        line["sentences_per_second"] = json!(speed);
-        writeln!(out, "{line}")?;
-    } else {
-        writeln!(out, "{scores}")?;
-        if let Some(speed) = speed {
-            writeln!(out, "{speed:.1} sentences/s")?;
-        }
+    match args.json {
+        true => writeln!(out, "{}", measured.to_json())?,
+        false => writeln!(out, "{measured}")?,
     }
     Ok(())
+}
+
+/// The scores of translations and, of a translator's, what became of its work.
+pub struct Measured {
+    scores: Scores,
+    work: Option<Work>,
+}
+
+/// How a translator went about it.
+struct Work {
+    /// Texts whose translations grew too long and were cut.
+    cut_length: usize,
+    /// Texts whose translations began to repeat themselves and were cut.
+    cut_repeats: usize,
+    sentences_per_second: f64,
+}
+
+impl Measured {
+    /// All of it as a JSON object.
+    pub fn to_json(&self) -> Value {
+        let mut line = self.scores.to_json();
+        if let Some(Work { cut_length, cut_repeats, sentences_per_second }) = self.work {
+            line["cut_length"] = json!(cut_length);
+            line["cut_repeats"] = json!(cut_repeats);
+            line["sentences_per_second"] = json!(sentences_per_second);
+        }
+        line
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.scores)?;
+        if let Some(Work { cut_length, cut_repeats, sentences_per_second }) = self.work {
+            write!(f, "\ncut         {cut_length} for their length, {cut_repeats} for repeating themselves")?;
+            write!(f, "\n{sentences_per_second:.1} sentences/s")?;
+        }
+        Ok(())
+    }
 }
 
 /// A sentence with all translations that people made of it.
@@ -90,9 +123,10 @@ pub fn sentences(data: &Path, limit: usize) -> Outcome<Vec<Sentence>> {
     Ok(sentences)
 }
 
-/// The scores of a translator, and how many sentences a second it translated.
-pub fn measure(translator: &mut Translator, sentences: &[Sentence], words: Tokenize) -> Outcome<(Scores, f64)> {
+/// Measures a translator.
+pub fn measure(translator: &mut Translator, sentences: &[Sentence], words: Tokenize) -> Outcome<Measured> {
     let mut evaluation = Evaluation::new(words);
+    let (mut cut_length, mut cut_repeats) = (0, 0);
     let bar = progress::bar(sentences.len());
     let start = Instant::now();
     interrupt::during(|| {
@@ -104,11 +138,17 @@ pub fn measure(translator: &mut Translator, sentences: &[Sentence], words: Token
             for (translation, sentence) in translator.translate_batch(&texts)?.iter().zip(chunk) {
                 let references: Vec<&str> = sentence.references.iter().map(String::as_str).collect();
                 evaluation.add(&translation.text, &references);
+                match translation.finish {
+                    Finish::End => {}
+                    Finish::Length => cut_length += 1,
+                    Finish::Repeats => cut_repeats += 1,
+                }
             }
             bar.inc(chunk.len() as u64);
         }
         Ok(())
     })?;
     bar.finish_and_clear();
-    Ok((evaluation.finish(), sentences.len() as f64 / start.elapsed().as_secs_f64()))
+    let sentences_per_second = sentences.len() as f64 / start.elapsed().as_secs_f64();
+    Ok(Measured { scores: evaluation.finish(), work: Some(Work { cut_length, cut_repeats, sentences_per_second }) })
 }

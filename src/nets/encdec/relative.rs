@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     /// Of distances -130, -129, …, 130, from `T5Attention._relative_position_bucket` of transformers, by
-    /// `tests/vectors/t5.py --buckets`.
+    /// `tests/vectors/t5.py`.
     #[test]
     fn buckets_are_those_of_transformers() {
         let expected = include_str!("../../../tests/vectors/t5-buckets.txt");

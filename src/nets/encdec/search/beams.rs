@@ -44,8 +44,8 @@ pub(super) struct Beams {
     pub(super) sentence: usize,
     limit: usize,
     may_repeat: bool,
-    /// All tokens of all hypotheses, each with the number of the one before it; the first is what decoders start with.
-    tokens: Vec<(u32, usize)>,
+    /// All tokens of all hypotheses; the first is what decoders start with.
+    links: Vec<Link>,
     open: Vec<Open>,
     /// The best ones that have ended, the best first.
     ended: Vec<Ended>,
@@ -53,12 +53,19 @@ pub(super) struct Beams {
     length: usize,
 }
 
-/// A hypothesis that goes on.
-#[derive(Clone, Copy)]
-struct Open {
-    /// Its last token, in `tokens`.
-    last: usize,
+/// A token of a hypothesis.
+struct Link {
+    token: u32,
+    /// The one before it, in `links`.
+    before: usize,
+    /// The log-probability of all up to here.
     score: f32,
+}
+
+/// A hypothesis that goes on.
+struct Open {
+    /// Its last token, in `links`.
+    last: usize,
     slot: usize,
 }
 
@@ -81,8 +88,8 @@ impl Beams {
             sentence,
             limit: request.limit,
             may_repeat: !options.cut_repeats || repeats::anywhere(request.tokens),
-            tokens: vec![(start, 0)],
-            open: vec![Open { last: 0, score: 0.0, slot: sentence * options.beam }],
+            links: vec![Link { token: start, before: 0, score: 0.0 }],
+            open: vec![Open { last: 0, slot: sentence * options.beam }],
             ended: Vec::new(),
             length: 0,
         }
@@ -90,7 +97,11 @@ impl Beams {
 
     /// The tokens to run next.
     pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = Row> {
-        self.open.iter().map(|open| Row { token: self.tokens[open.last].0, sentence: self.sentence, slot: open.slot })
+        self.open.iter().map(|open| Row {
+            token: self.links[open.last].token,
+            sentence: self.sentence,
+            slot: open.slot,
+        })
     }
 
     /// Says what is wanted of each row's logits: twice as many tokens as the beam is wide, because up to that many may
@@ -118,9 +129,9 @@ impl Beams {
     fn sequence(&self, last: usize, most: usize) -> Vec<u32> {
         let mut at = Some(last);
         let back = std::iter::from_fn(|| {
-            let (token, before) = self.tokens[at?];
-            at = (at != Some(0)).then_some(before);
-            Some(token)
+            let link = &self.links[at?];
+            at = (at != Some(0)).then_some(link.before);
+            Some(link.token)
         });
         let mut tokens: Vec<u32> = back.take(most).collect();
         tokens.reverse();
@@ -141,7 +152,8 @@ impl Beams {
         let opens = self.open.iter().zip(tops).enumerate();
         let mut candidates: Vec<Candidate> = opens
             .flat_map(|(parent, (open, top))| {
-                top.tokens.iter().map(move |&(token, log)| Candidate { parent, token, score: open.score + log })
+                let score = self.links[open.last].score;
+                top.tokens.iter().map(move |&(token, log)| Candidate { parent, token, score: score + log })
             })
             .collect();
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -155,8 +167,8 @@ impl Beams {
             if over && rank >= options.beam || !over && self.open.len() == options.beam {
                 continue;
             }
-            self.tokens.push((token, before[parent].last));
-            let last = self.tokens.len() - 1;
+            self.links.push(Link { token, before: before[parent].last, score });
+            let last = self.links.len() - 1;
             if over {
                 let finish = if ends { Finish::End } else { Finish::Length };
                 let score = score / length;
@@ -164,29 +176,34 @@ impl Beams {
                 self.ended.insert(at, Ended { last, score, finish });
                 self.ended.truncate(options.beam);
             } else {
-                self.open.push(Open { last, score, slot: before[parent].slot });
+                self.open.push(Open { last, slot: before[parent].slot });
             }
-        }
-        if let Some(found) = self.stuck(length) {
-            return Some(found);
         }
         if self.is_done(length, options) {
             return Some(self.found());
+        }
+        if let Some(cut) = self.stuck(options) {
+            // What has ended is whole, unless it is worse than even the part that is left of this one.
+            let whole = self.ended.first().is_some_and(|best| best.score >= cut.score);
+            return Some(if whole { self.found() } else { cut });
         }
         self.share_slots(options.beam, copies);
         None
     }
 
-    /// The best open hypothesis without its end, if that repeats itself.
-    fn stuck(&self, length: f32) -> Option<Found> {
+    /// The best open hypothesis without its end, if that repeats itself. Its score is that of what is left: repeats, once
+    /// they have begun, are likely, and would make it look better than it is.
+    fn stuck(&self, options: &SearchOptions) -> Option<Found> {
         let best = self.open.first().filter(|_| !self.may_repeat)?;
-        let surplus = repeats::surplus(&self.sequence(best.last, repeats::WINDOW));
+        // Without what decoders start with.
+        let surplus = repeats::surplus(&self.sequence(best.last, repeats::WINDOW.min(self.length)));
         if surplus == 0 {
             return None;
         }
-        let mut tokens = self.sequence(best.last, usize::MAX).split_off(1);
-        tokens.truncate(tokens.len() - surplus);
-        Some(Found { tokens, score: best.score / length, finish: Finish::Repeats })
+        let last = (0..surplus).fold(best.last, |at, _| self.links[at].before);
+        let tokens = self.sequence(last, self.length - surplus);
+        let score = self.links[last].score / (tokens.len() as f32).powf(options.length_penalty);
+        Some(Found { tokens, score, finish: Finish::Repeats })
     }
 
     fn is_done(&self, length: f32, options: &SearchOptions) -> bool {
@@ -201,7 +218,7 @@ impl Beams {
             EarlyStop::Never if options.length_penalty > 0.0 => (self.limit as f32).powf(options.length_penalty),
             EarlyStop::Never | EarlyStop::Likely => length,
         };
-        best.score / length <= self.ended[options.beam - 1].score
+        self.links[best.last].score / length <= self.ended[options.beam - 1].score
     }
 
     /// The best hypothesis that has ended. If none could, because the model computes no numbers, nothing.
@@ -228,6 +245,65 @@ impl Beams {
                 copies.push((slot, to));
                 self.open[i].slot = to;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END: u32 = 1;
+
+    /// A search of which each step is told what may follow each open hypothesis, the best first, until it is over.
+    fn search(beam: usize, mut follow: impl FnMut(&[u32]) -> Vec<(u32, f32)>) -> Found {
+        let options = SearchOptions { beam, ..SearchOptions::default() };
+        let mut beams = Beams::new(0, &Request { tokens: &[5, END], limit: 50 }, 0, &options);
+        loop {
+            let mut tops = Vec::new();
+            for open in &beams.open {
+                let mut top = Top::default();
+                top.tokens = follow(&beams.sequence(open.last, usize::MAX)[1..]);
+                tops.push(top);
+            }
+            if let Some(found) = beams.advance(&tops, END, &options, &mut Vec::new()) {
+                return found;
+            }
+        }
+    }
+
+    /// The log-probability of a token that is next to certain.
+    const SURE: f32 = -0.01;
+
+    #[test]
+    fn greedy_search_keeps_what_ends_while_the_second_best_repeats() {
+        // Eleven times is no repeat yet; then the end is the likeliest, and a twelfth time comes after it.
+        let found = search(1, |tokens| match tokens.len() {
+            0..11 => vec![(7, SURE), (END, -9.0)],
+            _ => vec![(END, -0.5), (7, -1.0)],
+        });
+        assert_eq!((found.tokens, found.finish), (vec![7; 11], Finish::End));
+    }
+
+    #[test]
+    fn repeats_are_cut_and_do_not_count() {
+        let found = search(1, |tokens| vec![(7, if tokens.is_empty() { -2.0 } else { SURE }), (8, -9.0)]);
+        assert_eq!((found.tokens, found.score, found.finish), (vec![7], -2.0, Finish::Repeats));
+        // Those of what decoders start with, too, leave one.
+        assert_eq!(search(1, |_| vec![(0, SURE), (8, -9.0)]).tokens, [0]);
+    }
+
+    #[test]
+    fn what_has_ended_is_preferred_to_repeats_unless_it_is_worse() {
+        for (end, expected) in [(-0.4, Finish::End), (-9.0, Finish::Repeats)] {
+            // Either `3 END` or `3 7 7 7 …`, which looks better the longer it gets.
+            let found = search(2, |tokens| match tokens {
+                [] => vec![(3, -1.0)],
+                [3] => vec![(7, -0.5), (END, end)],
+                _ => vec![(7, SURE), (8, -20.0)],
+            });
+            let tokens = if expected == Finish::End { vec![3] } else { vec![3, 7] };
+            assert_eq!((found.tokens, found.finish), (tokens, expected));
         }
     }
 }
