@@ -185,9 +185,9 @@ fn diverge(divergence: Divergence, log_t: &Tensor, t: &Tensor, log_p: &Tensor) -
             ((t * (log_t - log_m)?)?, (((t * p)? / m)? * (lambda - 1.0))?)
         }
         Divergence::SkewedReverseKl(lambda) => {
-            let (m, log_m) = mixed(1.0 - lambda)?;
+            let (m, log_m) = mixed(lambda)?;
             let lost = (&p * (log_p - log_m)?)?;
-            let slope = (&lost + (&p * (1.0 - ((&p / m)? * lambda)?)?)?)?;
+            let slope = (&lost + (&p * (1.0 - ((&p / m)? * (1.0 - lambda))?)?)?)?;
             (lost, slope)
         }
         Divergence::TotalVariation => {

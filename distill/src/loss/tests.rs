@@ -129,7 +129,7 @@ fn diverge(divergence: Divergence, log_t: &[f64], log_p: &[f64]) -> f64 {
             x * kl(log_t, &m) + (1.0 - x) * kl(log_p, &m)
         }
         Divergence::SkewedForwardKl(x) => kl(log_t, &mix(log_t, log_p, x)),
-        Divergence::SkewedReverseKl(x) => kl(log_p, &mix(log_p, log_t, x)),
+        Divergence::SkewedReverseKl(x) => kl(log_p, &mix(log_t, log_p, x)),
         Divergence::TotalVariation => 0.5 * exp(log_t).iter().zip(exp(log_p)).map(|(t, p)| (t - p).abs()).sum::<f64>(),
     }
 }

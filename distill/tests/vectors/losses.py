@@ -35,7 +35,7 @@ def divergence(name, x, log_t, log_p):
     if name == "skewed_forward_kl":
         return kl(t, (x * t + (1 - x) * p).log())
     if name == "skewed_reverse_kl":
-        return kl(p, (x * p + (1 - x) * t).log())
+        return kl(p, (x * t + (1 - x) * p).log())
     return 0.5 * (t - p).abs().sum()
 
 
