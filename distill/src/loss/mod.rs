@@ -221,7 +221,8 @@ fn solve(
 ) -> Result<Solved> {
     if !crate::nn::has_fused(hidden.device()) {
         let (hidden, weight) = (hidden.detach(), output.0.detach());
-        return composed::solve(&hidden, (&weight, output.1), labels, teacher, objective, wanted);
+        let (output, chunk) = ((&weight, output.1), composed::chunk(vocab));
+        return composed::solve(&hidden, output, labels, teacher, objective, wanted, chunk);
     }
     let (lost, gradients) = on_cpu(hidden, output, labels, teacher, objective, wanted, vocab)?;
     let gradient = |numbers: Vec<f32>, of: &Tensor, wanted: bool| {
