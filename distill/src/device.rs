@@ -6,8 +6,8 @@
 //!
 //! Weights, the optimiser's state, losses and teachers that are checkpoints are on the device; checkpoints, exports and
 //! what runs in the runtime (scores, teachers that are GGUF or ONNX files, what the student writes) on the CPU, where
-//! pictures are prepared, too. Checkpoints of one device can be
-//! gone on from on another. Dropout on a card draws other masks than the CPU, from the same seeds.
+//! pictures are prepared, too. Checkpoints of one device can be gone on from on another. Dropout on a card draws other masks
+//! than the CPU, from the same seeds.
 
 use crate::error::{Error, Result};
 use crate::nn::only_composed;

@@ -86,6 +86,14 @@ pub(crate) fn numbers(name: &str, variable: &Var, weights: Option<&BTreeMap<Stri
             _ => return Err(Error::input(format!("there are no weights for {name} that fit it"))),
         },
     };
+    finite(name, tensor)
+}
+
+/// The numbers of a tensor of f32.
+///
+/// # Errors
+/// `Input` if one is not finite.
+pub(crate) fn finite(name: &str, tensor: &Tensor) -> Result<Vec<f32>> {
     let numbers = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
     match numbers.iter().find(|x| !x.is_finite()) {
         None => Ok(numbers),

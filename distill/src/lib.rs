@@ -22,19 +22,22 @@
 //!
 //! 1. [`data`]: what students learn from and are measured on.
 //! 2. [`eval`]: how good a student is.
-//!
 //! 3. [`shortlist`]: which tokens a translation may have.
 //!
 //! And with the feature `train`:
 //!
-//! 4. `student`: trainable twins of the runtime's networks.
-//! 5. `loss`: what they are trained to make small.
-//! 6. `nn`: the operations that students are made of, with their gradients.
-//! 7. `optimizer`: the step from gradients to better weights.
-//! 8. `export`: the file that the runtime maps.
-//! 9. `device`: where they learn.
-//! 10. `detector`: the same for detectors, whose students, losses and files are another world.
-//! 11. `recipe` and `train`: a whole training, of either world.
+//! 4. `tokenizer`: vocabularies, learned from the text.
+//! 5. `batch`: what goes through a network at once.
+//! 6. `student`: trainable twins of the runtime's networks.
+//! 7. `teacher`: who says what should follow each token.
+//! 8. `labels`: what a teacher said, kept: answers as text, probabilities in a store.
+//! 9. `loss`: what students are trained to make small.
+//! 10. `nn`: the operations that students are made of, with their gradients.
+//! 11. `optimizer`: the step from gradients to better weights.
+//! 12. `export`: the file that the runtime maps.
+//! 13. `device`: where they learn.
+//! 14. `detector`: the same for detectors, whose students, losses and files are another world.
+//! 15. `recipe` and `train`: a whole training, of either world.
 
 #[cfg(feature = "train")]
 pub mod batch;

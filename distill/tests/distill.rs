@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Ears, done, options};
-use pupil::{TranslateOptions, Translator};
+use pupil::{TranslateOptions, Translator, gguf::Gguf};
 use pupil_distill::{
     device::DeviceKind,
     recipe::Recipe,
@@ -105,7 +105,23 @@ fn a_student_learns_from_a_teacher_and_runs() {
 
     let options = TranslateOptions { threads: 1, ..TranslateOptions::default() };
     let mut translator = Translator::open(folder.join("student.gguf"), options).unwrap();
-    assert_eq!(translator.file().keys().str("pupil.teacher").unwrap(), "teacher.gguf");
+    let keys = translator.file().keys();
+    for (key, expected) in [
+        ("general.name", "A toy"),
+        ("pupil.translate.from", "en"),
+        ("pupil.translate.to", "de"),
+        ("pupil.teacher", "teacher.gguf"),
+        ("pupil.loss", "alpha Fixed(0.0), ForwardKl, temperature 2"),
+        ("pupil.score.on", "test"),
+    ] {
+        assert_eq!(keys.str(key).unwrap(), expected, "{key}");
+    }
+    assert_eq!(keys.f32("pupil.score.bleu").unwrap(), report.score.unwrap() as f32);
+    assert_eq!(keys.f32("pupil.validation.cross_entropy").unwrap(), report.validation as f32);
+    let teacher = Gguf::open(&folder.join("teacher.gguf")).unwrap();
+    for key in ["pupil.teacher", "pupil.loss", "general.license", "pupil.data"] {
+        assert_eq!(teacher.keys().opt_str(key).unwrap(), None, "{key}");
+    }
     let translation = translator.translate("red cat sees big dog").unwrap().text;
     assert!(translation.contains("katze"), "{translation}");
 }
@@ -193,8 +209,13 @@ fn what_cannot_be_is_refused_before_training() {
     let path = recipe(&folder, "other", SMALL, "[tokenizer]\ntrain = \"unigram\"\nsize = 35", 5);
     done(run(&path, &options(&folder, "other"), &mut Ears::default()));
     let rest = format!("{LEARN}\n[teacher]\ncheckpoint = \"other.gguf\"");
-    let error = refused("vocabulary", SMALL, &rest);
-    assert!(error.contains("other.gguf") && error.contains("different vocabularies"), "{error}");
+    let best = rest.replace("other.gguf", "other-run/best.safetensors");
+    for rest in [&rest, &rest.replace("checkpoint", "gguf"), &best] {
+        let error = refused("vocabulary", SMALL, rest);
+        assert!(error.contains("other") && error.contains("different vocabularies"), "{error}");
+    }
+    let not_best = rest.replace("other.gguf", "other-run/checkpoint.safetensors");
+    assert!(refused("not-best", SMALL, &not_best).contains("missing field"));
 
     // A folder that holds another training, which stays as it is.
     let files = ["checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "tokenizer.gguf", "test.tsv"];
@@ -210,7 +231,7 @@ fn what_cannot_be_is_refused_before_training() {
         fs::write(&path, text.replace("validation = 40", "validation = 30")).unwrap();
         let recipe = Recipe::open(&path, None).unwrap();
         let error = distill(&recipe, &options(&folder, "other"), &mut Ears::default()).unwrap_err().to_string();
-        assert!(error.contains("expected the same, or --fresh"), "{error}");
+        assert!(error.contains("was") && error.contains("expected the same, or --fresh"), "{error}");
         assert_eq!(touched(), None);
     }
     let path = recipe(&folder, "other", SMALL, &rest.replace("other.gguf", "copy.gguf"), 5);
@@ -220,19 +241,135 @@ fn what_cannot_be_is_refused_before_training() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_and_keeps_the_checkpoint() {
+fn what_is_no_number_stops_and_keeps_the_checkpoint() {
     let folder = folder("nan");
-    // The first step blows the weights up, which the second finds out.
-    let path = recipe(&folder, "nan", SMALL, LEARN, 60);
-    let text = fs::read_to_string(&path).unwrap().replace("learning_rate = 3e-3", "learning_rate = 1e300");
-    fs::write(&path, text).unwrap();
-    let mut ears = Ears { stop_after: Some(1), ..Ears::default() };
-    run(&path, &options(&folder, "nan"), &mut ears);
-    let checkpoint = folder.join("nan-run/checkpoint.safetensors");
-    let last = fs::read(&checkpoint).unwrap();
+    // A good student, whose weights the first step of the second phase blows up.
+    let rest = format!("type = \"f32\"\n{LEARN}\n[quantize]\nsteps = 40\nlearning_rate = 1e300");
+    let path = recipe(&folder, "nan", SMALL, &rest, 20);
+    let run_on = |stop_after: Option<u64>| {
+        let mut ears = Ears { stop_after, ..Ears::default() };
+        distill(&Recipe::open(&path, None).unwrap(), &options(&folder, "nan"), &mut ears)
+    };
+    assert_eq!(run_on(Some(20)).unwrap(), Outcome::Stopped(20));
+    let files = ["checkpoint.safetensors", "best.safetensors"].map(|name| folder.join("nan-run").join(name));
+    let kept = || files.each_ref().map(|file| fs::read(file).unwrap());
+    let mut good = kept();
+    let refused = |stop_after, expected: &[&str]| {
+        let error = run_on(stop_after).unwrap_err().to_string();
+        assert!(expected.iter().all(|expected| error.contains(expected)) && !error.contains('\n'), "{error}");
+    };
+    // Whoever stops here, before a loss has shown it, keeps what was good; and so does who goes on.
+    refused(Some(21), &["the checkpoint of step 21", "expected finite numbers"]);
+    // What the phase begins with was measured anew, and is as good.
+    assert!(kept()[0] == good[0]);
+    good = kept();
+    refused(None, &["step 22", "batch ", "expected a"]);
+    assert!(kept() == good);
 
-    let recipe = Recipe::open(&path, None).unwrap();
-    let error = distill(&recipe, &options(&folder, "nan"), &mut Ears::default()).unwrap_err().to_string();
-    assert!(error.contains("step 2") && error.contains("batch ") && error.contains("expected a"), "{error}");
-    assert!(fs::read(&checkpoint).unwrap() == last);
+    // A measurement finds it, too.
+    let text = fs::read_to_string(&path).unwrap().replace("eval_every = 100", "eval_every = 1");
+    fs::write(&path, text).unwrap();
+    refused(None, &["step 21: the loss on the validation part is", "expected a number"]);
+    assert!(kept() == good);
+}
+
+#[test]
+fn a_training_ends_early_if_nothing_gets_better() {
+    let folder = folder("patience");
+    let path =
+        recipe(&folder, "patience", SMALL, &format!("{LEARN}\n[quantize]\nsteps = 3\nlearning_rate = 1e-4"), 300);
+    // A rate at which nothing changes.
+    let text = fs::read_to_string(&path).unwrap().replace("learning_rate = 3e-3", "learning_rate = 1e-300");
+    let text = text.replace("eval_every = 100", "eval_every = 10\npatience = 2");
+    fs::write(&path, text.replace("ema = 0.95", "ema = 0.0")).unwrap();
+    let mut ears = Ears::default();
+    done(run(&path, &options(&folder, "patience"), &mut ears));
+    // The first measurement is the best of three; the next phase comes all the same.
+    assert_eq!((ears.losses.len(), ears.step), (33, 303));
+    assert!(ears.said.iter().any(|line| line.contains("no better measurement in 2")), "{:#?}", ears.said);
+}
+
+#[test]
+fn the_best_of_a_training_teaches_as_its_file_does() {
+    let folder = folder("best");
+    let teacher = recipe(&folder, "teacher", LARGE, &format!("type = \"f32\"\n{LEARN}"), 30);
+    done(run(&teacher, &options(&folder, "teacher"), &mut Ears::default()));
+    let losses = ["teacher.gguf", "teacher-run/best.safetensors"].map(|file| {
+        let rest = format!("[tokenizer]\nfile = \"teacher.gguf\"\n[teacher]\ncheckpoint = \"{file}\"");
+        let student = recipe(&folder, "student", SMALL, &rest, 5);
+        let mut ears = Ears::default();
+        done(run(&student, &Options { fresh: true, ..options(&folder, "student") }, &mut ears));
+        ears.losses
+    });
+    assert_eq!(losses[0].len(), 5);
+    assert_eq!(losses[0], losses[1]);
+}
+
+/// A recipe for students of dialogues in which one says the other's words in German.
+fn chat_recipe(folder: &Path, name: &str, layers: usize, rest: &str) -> PathBuf {
+    let line = |(i, line): (usize, &str)| {
+        let (source, target) = line.split_once('\t').unwrap();
+        let turn = |role: &str, text: &str| format!("{{\"role\": \"{role}\", \"text\": \"{text}\"}}");
+        let turns = [turn("user", &format!("{source} {i}")), turn("assistant", target)];
+        format!("{{\"turns\": [{}]}}\n", turns.join(", "))
+    };
+    let dialogues: String = corpus().lines().take(200).enumerate().map(line).collect();
+    fs::write(folder.join("toy.jsonl"), dialogues).unwrap();
+    let text = format!(
+        r#"
+kind = "chat"
+[student]
+embedding = 32
+layers = {layers}
+heads = 2
+kv_heads = 1
+feed_forward = 48
+[data]
+files = ["toy.jsonl"]
+test = 10
+validation = 20
+max_tokens = 128
+[output]
+file = "{name}.gguf"
+type = "f32"
+{rest}
+"#
+    );
+    let path = folder.join(format!("{name}.toml"));
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_chat_student_begins_with_some_of_the_layers_of_another() {
+    let folder = folder("init");
+    let train = |rate: &str| {
+        format!("[train]\nsteps = 2\nbatch_tokens = 400\nlearning_rate = {rate}\neval_items = 4\nema = 0.0")
+    };
+    let learn = format!("[tokenizer]\ntrain = \"bpe\"\nsize = 400\n{}", train("1e-3"));
+    let first = chat_recipe(&folder, "first", 3, &learn);
+    let report = done(run(&first, &options(&folder, "first"), &mut Ears::default()));
+    assert_eq!(report.score_name, "ROUGE-L");
+
+    let take = |layers: &str| {
+        // At such a rate nothing changes.
+        let init = format!("[tokenizer]\nfile = \"first.gguf\"\n[init]\nfile = \"first.gguf\"\nlayers = {layers}\n");
+        chat_recipe(&folder, "second", 2, &(init + &train("1e-300")))
+    };
+    done(run(&take("[0, 2]"), &options(&folder, "second"), &mut Ears::default()));
+    let [first, second] = ["first.gguf", "second.gguf"].map(|name| Gguf::open(&folder.join(name)).unwrap());
+    let mut compared = 0;
+    for tensor in second.tensors() {
+        let (name, source) = (&tensor.name, tensor.name.replace("blk.1.", "blk.2."));
+        assert!(first.tensor(&source).unwrap().data() == second.tensor(name).unwrap().data(), "{name}");
+        compared += 1;
+    }
+    assert!(compared > 10);
+    assert_eq!(second.keys().str("pupil.score.on").unwrap(), "test");
+    assert!((0.0..=100.0).contains(&second.keys().f32("pupil.score.rouge-l").unwrap()));
+
+    let fresh = Options { fresh: true, ..options(&folder, "second") };
+    let bad = Recipe::open(&take("[0]"), None).unwrap();
+    let error = distill(&bad, &fresh, &mut Ears::default()).unwrap_err().to_string();
+    assert!(error.contains("layers [0] of the 3 in") && error.contains("expected 2 of them"), "{error}");
 }

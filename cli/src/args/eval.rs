@@ -4,6 +4,8 @@
 use super::tokens;
 use super::{TranslatorArgs, fraction, limit, pair, threads};
 use clap::{Args, Subcommand};
+#[cfg(feature = "distill")]
+use pupil_distill::eval::chat::MAX_TOKENS;
 use pupil_distill::eval::translate::Tokenize;
 use std::path::PathBuf;
 
@@ -143,7 +145,7 @@ pub struct EvalChatHow {
     #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<usize>,
     /// Tokens of an answer, at most
-    #[arg(short = 'n', long, value_name = "N", default_value = "64", value_parser = tokens)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = MAX_TOKENS, value_parser = tokens)]
     pub max_tokens: usize,
     /// Tokens in a dialogue, at most [default: what the model was trained for, but at most 4096]
     #[arg(short, long, value_name = "N", value_parser = tokens)]

@@ -11,6 +11,7 @@ use pupil_distill::{
     eval::chat::{Reader, Scores, evaluate},
 };
 use std::{
+    fmt::Display,
     io::{self, Write},
     ops::ControlFlow,
     path::Path,
@@ -58,6 +59,10 @@ pub fn measure(model: &Path, dialogues: &[Vec<Turn>], how: &EvalChatHow) -> Outc
     };
     let scores = interrupt::during(|| evaluate(&mut reader, dialogues, how.max_tokens, &mut each));
     bar.finish_and_clear();
-    let scores = scores.map_err(|error| Failure::Message(format!("{}: {error}", model.display())))?;
-    scores.ok_or(Failure::Interrupted)
+    let bad = |what: &dyn Display| Failure::Message(format!("{}: {what}", model.display()));
+    match scores.map_err(|error| bad(&error))? {
+        None => Err(Failure::Interrupted),
+        Some(Scores { turns: 0, .. }) => Err(bad(&"no turn of the assistant fits the context, expected one at least")),
+        Some(scores) => Ok(scores),
+    }
 }

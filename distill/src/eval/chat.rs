@@ -16,6 +16,9 @@ use pupil::{
 use serde_json::{Value, json};
 use std::{fmt, ops::ControlFlow};
 
+/// Tokens of an answer, at most, where nothing else is said.
+pub const MAX_TOKENS: usize = 64;
+
 /// What a text cost.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Cost {
@@ -192,7 +195,7 @@ impl fmt::Display for Scores {
 /// `each` is told after every dialogue and may break off; there are no scores then.
 ///
 /// # Errors
-/// `Input` if the template refuses a dialogue, or if no turn fits.
+/// `Input` if the template refuses a dialogue.
 pub fn evaluate(
     reader: &mut Reader<'_>,
     dialogues: &[Vec<Turn>],
@@ -225,11 +228,8 @@ pub fn evaluate(
             return Ok(None);
         }
     }
-    if scores.turns == 0 {
-        return Err(Error::input("no turn of the assistant fits the context, expected one at least"));
-    }
-    scores.rouge_l /= scores.turns as f64;
-    scores.repetition /= scores.turns as f64;
+    scores.rouge_l /= scores.turns.max(1) as f64;
+    scores.repetition /= scores.turns.max(1) as f64;
     scores.distinct = [distinct(&answers, 1), distinct(&answers, 2)];
     Ok(Some(scores))
 }

@@ -8,7 +8,12 @@ use candle_core::{D, DType, Tensor};
 /// Numbers of logits that are made at once.
 const CHUNK: usize = 1 << 27;
 
-/// As [`super::loss`], for arguments that are checked, in f32.
+/// Positions that are worked on together.
+pub fn chunk(vocab: usize) -> usize {
+    (CHUNK / vocab).max(1)
+}
+
+/// As [`super::loss`], for arguments that are checked, in f32; `chunk` positions at a time.
 pub fn solve(
     hidden: &Tensor,
     (weight, scale): (&Tensor, f64),
@@ -16,19 +21,19 @@ pub fn solve(
     teacher: Option<&Soft>,
     objective: &Objective,
     wanted: [bool; 2],
+    chunk: usize,
 ) -> Result<Solved> {
-    let (vocab, n) = (weight.dim(0)?, labels.len());
-    let rows = (CHUNK / vocab).max(1);
+    let n = labels.len();
     let mut sums = Vec::new();
     let (mut of_hidden, mut of_weight) = (Vec::new(), None);
-    for first in (0..n).step_by(rows) {
-        let rows = rows.min(n - first);
+    for first in (0..n).step_by(chunk) {
+        let rows = chunk.min(n - first);
         let hidden = hidden.narrow(0, first, rows)?;
         let teacher = teacher.map(|teacher| part(teacher, first, rows)).transpose()?;
         let z = logits(&hidden, weight, scale)?;
-        let chunk = of_logits(&z, &labels[first..first + rows], teacher.as_ref(), objective, wanted != [false; 2])?;
-        sums.push(chunk.sums);
-        let Some(gradient) = chunk.gradient else { continue };
+        let solved = of_logits(&z, &labels[first..first + rows], teacher.as_ref(), objective, wanted != [false; 2])?;
+        sums.push(solved.sums);
+        let Some(gradient) = solved.gradient else { continue };
         if wanted[0] {
             of_hidden.push((gradient.matmul(weight)? * scale)?);
         }
@@ -185,9 +190,9 @@ fn diverge(divergence: Divergence, log_t: &Tensor, t: &Tensor, log_p: &Tensor) -
             ((t * (log_t - log_m)?)?, (((t * p)? / m)? * (lambda - 1.0))?)
         }
         Divergence::SkewedReverseKl(lambda) => {
-            let (m, log_m) = mixed(1.0 - lambda)?;
+            let (m, log_m) = mixed(lambda)?;
             let lost = (&p * (log_p - log_m)?)?;
-            let slope = (&lost + (&p * (1.0 - ((&p / m)? * lambda)?)?)?)?;
+            let slope = (&lost + (&p * (1.0 - ((&p / m)? * (1.0 - lambda))?)?)?)?;
             (lost, slope)
         }
         Divergence::TotalVariation => {

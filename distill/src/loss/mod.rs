@@ -48,11 +48,11 @@ pub enum Divergence {
     ForwardKl,
     /// `KL(student ‖ teacher)`. It needs all of the teacher's probabilities.
     ReverseKl,
-    /// `β KL(teacher ‖ m) + (1 − β) KL(student ‖ m)` with `m = β teacher + (1 − β) student`.
+    /// `β KL(teacher ‖ m) + (1 − β) KL(student ‖ m)` with `m = β teacher + (1 − β) student` (GKD, ICLR 2024).
     JensenShannon(f64),
-    /// `KL(teacher ‖ λ teacher + (1 − λ) student)`.
+    /// `KL(teacher ‖ λ teacher + (1 − λ) student)`: DistiLLM's (ICML 2024) for λ = 0.1.
     SkewedForwardKl(f64),
-    /// `KL(student ‖ λ student + (1 − λ) teacher)`.
+    /// `KL(student ‖ λ teacher + (1 − λ) student)`: DistiLLM's for λ = 0.9, which is the teacher's part here, too.
     SkewedReverseKl(f64),
     /// Half of the sum of the absolute differences.
     TotalVariation,
@@ -221,7 +221,8 @@ fn solve(
 ) -> Result<Solved> {
     if !crate::nn::has_fused(hidden.device()) {
         let (hidden, weight) = (hidden.detach(), output.0.detach());
-        return composed::solve(&hidden, (&weight, output.1), labels, teacher, objective, wanted);
+        let (output, chunk) = ((&weight, output.1), composed::chunk(vocab));
+        return composed::solve(&hidden, output, labels, teacher, objective, wanted, chunk);
     }
     let (lost, gradients) = on_cpu(hidden, output, labels, teacher, objective, wanted, vocab)?;
     let gradient = |numbers: Vec<f32>, of: &Tensor, wanted: bool| {

@@ -109,10 +109,10 @@ macro_rules! with_terms {
             Divergence::SkewedReverseKl(lambda) => {
                 let (b, a) = (lambda as f32, (1.0 - lambda) as f32);
                 let $terms = |_: f32, t: f32, _: f32, p: f32| {
-                    let m = b * p + a * t;
+                    let m = b * t + a * p;
                     let positive = if m < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { m };
                     let value = p * log_ratio(p, m);
-                    (value, value - b * p * (p / positive))
+                    (value, value - a * p * (p / positive))
                 };
                 $call
             }

@@ -1,6 +1,6 @@
 //! The fused loss against PyTorch, against plain f64, against finite differences, and against the composed one.
 
-use super::{Divergence, Lost, Objective, Soft, Sparse, fused, loss, measure, sorted};
+use super::{Divergence, Lost, Objective, Soft, Sparse, composed, fused, loss, measure, sorted};
 use crate::{batch::IGNORE, nn::only_composed};
 use candle_core::{Device, Tensor, Var};
 use proptest::prelude::*;
@@ -67,6 +67,10 @@ impl Problem {
         }
     }
 
+    fn valid(&self) -> Vec<u32> {
+        (0..).zip(&self.labels).filter(|&(_, &label)| label != IGNORE).map(|(row, _)| row).collect()
+    }
+
     fn variables(&self) -> (Var, Var) {
         let [n, width, vocab] = self.shape;
         (variable(&self.hidden, [n, width]), variable(&self.weight, [vocab, width]))
@@ -75,7 +79,9 @@ impl Problem {
     fn solved(&self, composed: bool) -> Solved {
         let (hidden, weight) = self.variables();
         let output = (weight.as_tensor(), self.scale);
-        let solve = || loss(&hidden, output, &self.labels, self.teacher.as_ref(), &self.objective).unwrap();
+        // Only positions that count have hidden states.
+        let valid = hidden.index_select(&Tensor::new(self.valid(), &Device::Cpu).unwrap(), 0).unwrap();
+        let solve = || loss(&valid, output, &self.labels, self.teacher.as_ref(), &self.objective).unwrap();
         let (loss, lost) = if composed { only_composed(solve) } else { solve() };
         let gradients = loss.backward().unwrap();
         let of = |var: &Var| gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
@@ -96,14 +102,24 @@ impl Problem {
             let hard = log_softmax(&z, 1.0);
             let smooth = -hard.iter().sum::<f64>() / vocab as f64;
             let ce = -(1.0 - label_smoothing) * hard[self.labels[i] as usize] + label_smoothing * smooth;
-            let Some(Soft::Dense(logits)) = &self.teacher else {
-                total += ce;
-                continue;
+            let log_t = match &self.teacher {
+                Some(Soft::Dense(logits)) => {
+                    let logits: Vec<f32> = logits.get(i).unwrap().to_vec1().unwrap();
+                    log_softmax(&logits.into_iter().map(f64::from).collect::<Vec<_>>(), t)
+                }
+                Some(Soft::Sparse(Sparse { k, ids, probabilities })) => {
+                    let mut expected = vec![0.0; vocab];
+                    for (&id, &p) in ids[i * k..][..*k].iter().zip(&probabilities[i * k..][..*k]) {
+                        expected[id as usize] += f64::from(p);
+                    }
+                    expected.into_iter().map(f64::ln).collect()
+                }
+                _ => {
+                    total += ce;
+                    continue;
+                }
             };
-            let logits: Vec<f64> =
-                logits.get(i).unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect();
-            let (log_p, log_t) = (log_softmax(&z, t), log_softmax(&logits, t));
-            total += alpha * ce + (1.0 - alpha) * t * t * diverge(divergence, &log_t, &log_p);
+            total += alpha * ce + (1.0 - alpha) * t * t * diverge(divergence, &log_t, &log_softmax(&z, t));
         }
         total / tokens as f64
     }
@@ -117,7 +133,10 @@ fn log_softmax(z: &[f64], t: f64) -> Vec<f64> {
 
 fn diverge(divergence: Divergence, log_t: &[f64], log_p: &[f64]) -> f64 {
     let exp = |logs: &[f64]| logs.iter().map(|x| x.exp()).collect::<Vec<_>>();
-    let kl = |log_a: &[f64], log_b: &[f64]| -> f64 { log_a.iter().zip(log_b).map(|(a, b)| a.exp() * (a - b)).sum() };
+    let kl = |log_a: &[f64], log_b: &[f64]| -> f64 {
+        let pairs = log_a.iter().zip(log_b).filter(|(a, _)| a.exp() > 0.0);
+        pairs.map(|(a, b)| a.exp() * (a - b)).sum()
+    };
     let mix = |a: &[f64], b: &[f64], x: f64| -> Vec<f64> {
         exp(a).iter().zip(exp(b)).map(|(a, b)| (x * a + (1.0 - x) * b).max(1e-300).ln()).collect()
     };
@@ -129,7 +148,7 @@ fn diverge(divergence: Divergence, log_t: &[f64], log_p: &[f64]) -> f64 {
             x * kl(log_t, &m) + (1.0 - x) * kl(log_p, &m)
         }
         Divergence::SkewedForwardKl(x) => kl(log_t, &mix(log_t, log_p, x)),
-        Divergence::SkewedReverseKl(x) => kl(log_p, &mix(log_p, log_t, x)),
+        Divergence::SkewedReverseKl(x) => kl(log_p, &mix(log_t, log_p, x)),
         Divergence::TotalVariation => 0.5 * exp(log_t).iter().zip(exp(log_p)).map(|(t, p)| (t - p).abs()).sum::<f64>(),
     }
 }
@@ -147,6 +166,27 @@ fn all_close(found: &[f32], expected: &[f32], tolerance: f64, what: &str) {
         let error = f64::from((found - expected).abs());
         assert!(error <= tolerance * f64::from(size) + 5e-8, "{what} [{i}]: {found}, expected {expected}");
     }
+}
+
+/// Columns by themselves, since their sizes differ.
+#[track_caller]
+fn columns_close(found: &[f32], expected: &[f32], width: usize, tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for first in 0..width {
+        let column = |all: &[f32]| all.iter().skip(first).step_by(width).copied().collect::<Vec<_>>();
+        all_close(&column(found), &column(expected), tolerance, &format!("{what}, column {first}"));
+    }
+}
+
+/// `k` probabilities a row, which may name a token twice.
+fn few_tokens(n: usize, vocab: usize, k: usize, seed: u64) -> Sparse {
+    let of_row = |row: &[f32]| {
+        let sum: f32 = row.iter().sum();
+        row.iter().map(|p| p / sum).collect::<Vec<_>>()
+    };
+    let sizes: Vec<f32> = random(n * k, seed).into_iter().map(|x| x.abs() + 1e-3).collect();
+    let ids = random(n * k, seed + 1).into_iter().map(|x| ((x.abs() * vocab as f32) as u32).min(vocab as u32 - 1));
+    Sparse { k, ids: ids.collect(), probabilities: sizes.chunks(k).flat_map(of_row).collect() }
 }
 
 #[derive(Deserialize)]
@@ -181,11 +221,18 @@ struct Cases {
     cases: Vec<Case>,
 }
 
+/// Some rows of `[n][width]`.
+fn of<T: Copy>(rows: &[usize], all: &[T], width: usize) -> Vec<T> {
+    rows.iter().flat_map(|row| &all[row * width..][..width]).copied().collect()
+}
+
 #[test]
 fn losses_and_gradients_are_pytorchs() {
     let cases: Cases = serde_json::from_str(include_str!("../../tests/vectors/losses.json")).unwrap();
-    assert!(cases.cases.len() > 15);
+    assert!(cases.cases.len() > 40);
     for case in cases.cases {
+        let valid = |row: &usize| case.labels[*row] != IGNORE;
+        let rows: Vec<usize> = (0..case.n).filter(valid).collect();
         let divergence = match (case.divergence.as_str(), case.parameter) {
             ("forward_kl", _) => Divergence::ForwardKl,
             ("reverse_kl", _) => Divergence::ReverseKl,
@@ -195,8 +242,11 @@ fn losses_and_gradients_are_pytorchs() {
             _ => Divergence::TotalVariation,
         };
         let teacher = match (case.ids, case.probabilities, case.k) {
-            (Some(ids), Some(probabilities), Some(k)) => Soft::Sparse(Sparse { k, ids, probabilities }),
-            _ => Soft::Dense(tensor(&case.teacher, [case.n, case.vocab])),
+            (Some(ids), Some(probabilities), Some(k)) => {
+                let (ids, probabilities) = (of(&rows, &ids, k), of(&rows, &probabilities, k));
+                Soft::Sparse(Sparse { k, ids, probabilities })
+            }
+            _ => Soft::Dense(tensor(&of(&rows, &case.teacher, case.vocab), [rows.len(), case.vocab])),
         };
         let problem = Problem {
             shape: [case.n, case.width, case.vocab],
@@ -219,9 +269,9 @@ fn losses_and_gradients_are_pytorchs() {
             close(solved.loss, case.loss, 1e-6, &what);
             close(solved.lost.cross_entropy, case.cross_entropy, 1e-6, &what);
             close(solved.lost.divergence, case.kd, 2e-6, &what);
-            assert_eq!((solved.lost.correct, solved.lost.tokens), (case.correct, case.n), "{what}");
-            all_close(&solved.hidden, &case.hidden_gradient, 3e-6, &what);
-            all_close(&solved.weight, &case.weight_gradient, 3e-6, &what);
+            assert_eq!((solved.lost.correct, solved.lost.tokens), (case.correct, rows.len()), "{what}");
+            columns_close(&solved.hidden, &case.hidden_gradient, case.width, 3e-6, &what);
+            columns_close(&solved.weight, &case.weight_gradient, case.width, 3e-6, &what);
         }
     }
 }
@@ -247,14 +297,35 @@ proptest! {
         );
         prop_assert_eq!(measured.unwrap(), solved.lost);
     }
+
+    #[test]
+    fn losses_by_a_few_tokens_are_those_of_plain_arithmetic(
+        n in 1..6_usize, vocab in 2..70_usize, k in 1..9_usize, seed: u64, size in 0.1..8.0_f32,
+        alpha in 0.0..=1.0_f64, temperature in 0.5..5.0_f64, which in 0..6_usize,
+    ) {
+        prop_assume!(ALL[which] != Divergence::ReverseKl);
+        let objective = Objective { alpha, divergence: ALL[which], temperature, ..Objective::default() };
+        let mut problem = Problem::random([n, 5, vocab], seed >> 2, size, objective);
+        problem.teacher = Some(Soft::Sparse(few_tokens(n, vocab, k, seed >> 2)));
+        for composed in [false, true] {
+            let what = format!("{objective:?}, composed: {composed}");
+            close(problem.solved(composed).loss, problem.reference(), 2e-5, &what);
+        }
+        let [fused, composed] = [false, true].map(|composed| problem.solved(composed));
+        all_close(&fused.hidden, &composed.hidden, 2e-4, "hidden");
+        all_close(&fused.weight, &composed.weight, 2e-4, "weight");
+    }
 }
 
 #[test]
 fn gradients_are_what_differences_say() {
-    for divergence in ALL {
+    let few = Soft::Sparse(few_tokens(3, 11, 4, 9));
+    let both = ALL.into_iter().flat_map(|divergence| [(divergence, None), (divergence, Some(&few))]);
+    for (divergence, few) in both.filter(|(divergence, few)| *divergence != Divergence::ReverseKl || few.is_none()) {
         let objective = Objective { divergence, label_smoothing: 0.1, ..Objective::default() };
         let mut problem = Problem::random([3, 4, 11], 5, 2.0, objective);
         problem.scale = 0.7;
+        problem.teacher = few.cloned().or(problem.teacher);
         let solved = problem.solved(false);
         const STEP: f32 = 1.0 / 1024.0;
         let mut check = |pick: fn(&mut Problem) -> &mut Vec<f32>, gradients: &[f32]| {
@@ -332,6 +403,39 @@ fn chunks_do_not_matter() {
             close(same_lost.cross_entropy, lost.cross_entropy, 1e-6, "cross-entropy");
             all_close(&same.hidden, &gradients.hidden, 2e-6, "hidden");
             all_close(&same.weight, &gradients.weight, 2e-6, "weight");
+        }
+    }
+}
+
+#[test]
+fn chunks_of_composed_operations_do_not_matter() {
+    let dense = |seed, width| tensor(&random(23 * width, seed), [23, width]);
+    let made = Soft::Hidden { hidden: dense(3, 5), weight: tensor(&random(45 * 5, 4), [45, 5]), scale: 2.0 };
+    for divergence in ALL {
+        for teacher in
+            [None, Some(Soft::Dense(dense(5, 45))), Some(made.clone()), Some(Soft::Sparse(few_tokens(23, 45, 4, 6)))]
+        {
+            if divergence == Divergence::ReverseKl && matches!(teacher, Some(Soft::Sparse(_))) {
+                continue;
+            }
+            let problem = Problem::random([23, 8, 45], 17, 2.0, Objective { divergence, ..Objective::default() });
+            let (hidden, weight) = (tensor(&problem.hidden, [23, 8]), tensor(&problem.weight, [45, 8]));
+            let run = |rows| {
+                let output = (&weight, 1.0);
+                composed::solve(&hidden, output, &problem.labels, teacher.as_ref(), &problem.objective, [true; 2], rows)
+                    .unwrap()
+            };
+            let numbers = |tensor: &Option<Tensor>| -> Vec<f32> {
+                tensor.as_ref().unwrap().flatten_all().unwrap().to_vec1().unwrap()
+            };
+            let whole = run(23);
+            for rows in [1, 2, 7, 22, 100] {
+                let same = run(rows);
+                assert_eq!((same.lost.correct, same.lost.tokens), (whole.lost.correct, 23));
+                close(same.loss, whole.loss, 1e-6, "loss");
+                all_close(&numbers(&same.hidden), &numbers(&whole.hidden), 2e-6, "hidden");
+                all_close(&numbers(&same.weight), &numbers(&whole.weight), 2e-6, "weight");
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     data::text::{Kind, split::HeldOut},
     error::{Error, Result, within},
     loss::Divergence,
-    student::{decoder, encdec},
+    student::{Types, decoder, encdec},
 };
 use pupil::text::SamplerOptions;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -114,29 +114,61 @@ pub struct DataRecipe {
 pub struct TeacherRecipe {
     /// A GGUF file, run by the runtime.
     pub gguf: Option<PathBuf>,
-    /// A GGUF file of one of our students, run as it was trained.
+    /// A GGUF file of one of our students, or the `best.safetensors` of its training, run as it was trained.
     pub checkpoint: Option<PathBuf>,
     /// A label store.
     pub labels: Option<PathBuf>,
 }
 
-/// `[loss]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// `[loss]`: all but the last are for those that have a teacher.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossRecipe {
-    /// The part of cross-entropy with the text; the rest is the teacher's.
-    pub alpha: Alpha,
-    /// How the teacher's part is measured.
-    pub divergence: Divergence,
-    /// Temperature of the teacher's part.
-    pub temperature: f64,
+    /// The part of cross-entropy with the text, by default 0.5; the rest is the teacher's.
+    pub alpha: Option<Alpha>,
+    /// How the teacher's part is measured, by default by forward KL.
+    pub divergence: Option<Divergence>,
+    /// Temperature of the teacher's part, by default 2.
+    pub temperature: Option<f64>,
     /// How much of each label is spread over the vocabulary.
     pub label_smoothing: f64,
 }
 
-impl Default for LossRecipe {
-    fn default() -> Self {
-        Self { alpha: Alpha::Fixed(0.5), divergence: Divergence::ForwardKl, temperature: 2.0, label_smoothing: 0.0 }
+impl LossRecipe {
+    /// The part of the text.
+    pub fn alpha(&self) -> Alpha {
+        self.alpha.unwrap_or(Alpha::Fixed(0.5))
+    }
+
+    /// How the teacher's part is measured.
+    pub fn divergence(&self) -> Divergence {
+        self.divergence.unwrap_or_default()
+    }
+
+    /// Temperature of the teacher's part.
+    pub fn temperature(&self) -> f64 {
+        self.temperature.unwrap_or(2.0)
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.alpha() {
+            Alpha::Fixed(alpha) => within("loss.alpha", alpha, 0.0, 1.0)?,
+            Alpha::Cosine { from, to } => {
+                within("loss.alpha.from", from, 0.0, 1.0)?;
+                within("loss.alpha.to", to, 0.0, 1.0)?;
+            }
+        }
+        self.divergence().check().map_err(|error| error.at("loss.divergence"))?;
+        within("loss.temperature", self.temperature(), 0.01, 100.0)?;
+        within("loss.label_smoothing", self.label_smoothing, 0.0, 0.9)
+    }
+
+    /// A key of those that only say something of a teacher's part.
+    fn of_teacher(&self) -> Option<&'static str> {
+        let Self { alpha, divergence, temperature, .. } = self;
+        let keys =
+            [("alpha", alpha.is_some()), ("divergence", divergence.is_some()), ("temperature", temperature.is_some())];
+        keys.into_iter().find_map(|(key, is_there)| is_there.then_some(key))
     }
 }
 
@@ -192,7 +224,7 @@ pub struct TrainRecipe {
     pub eval_every: u64,
     /// Sentences or dialogues of the validation part that the student writes at each measurement; 0 measures the loss only.
     /// What they score tells the best state of a translator, so hundreds are needed; that of a chat student is told by its
-    /// loss, except on-policy.
+    /// loss, unless it learns on-policy.
     #[serde(default = "defaults::eval_items")]
     pub eval_items: usize,
     /// Measurements without a better one after which the training ends; 0 never.
@@ -295,7 +327,7 @@ mod defaults {
         clip: f64 = 1.0;
         ema: f64 = 0.999;
         eval_every: u64 = 500;
-        eval_items: usize = 100;
+        eval_items: usize = 300;
         on_policy_divergence: Divergence = Divergence::SkewedReverseKl(0.9);
         refresh: u64 = 100;
         items: usize = 512;
@@ -381,22 +413,16 @@ impl Rules for Recipe {
         if [gguf, checkpoint, labels].into_iter().flatten().count() > 1 {
             return Err(Error::input("[teacher] names several, expected one of gguf, checkpoint, labels"));
         }
-        if labels.is_some() && loss.divergence == Divergence::ReverseKl {
+        if let (None, Some(key)) = (self.teacher.path(), loss.of_teacher()) {
+            return Err(Error::input(format!("loss.{key} is there and [teacher] is not, expected both or none")));
+        }
+        if labels.is_some() && loss.divergence() == Divergence::ReverseKl {
             let expected = "expected teacher.gguf or teacher.checkpoint, or another divergence";
             return Err(Error::input(format!(
                 "loss.divergence is reverse-kl, which a label store cannot serve: {expected}"
             )));
         }
-        match loss.alpha {
-            Alpha::Fixed(alpha) => within("loss.alpha", alpha, 0.0, 1.0)?,
-            Alpha::Cosine { from, to } => {
-                within("loss.alpha.from", from, 0.0, 1.0)?;
-                within("loss.alpha.to", to, 0.0, 1.0)?;
-            }
-        }
-        loss.divergence.check().map_err(|error| error.at("loss.divergence"))?;
-        within("loss.temperature", loss.temperature, 0.01, 100.0)?;
-        within("loss.label_smoothing", loss.label_smoothing, 0.0, 0.9)?;
+        loss.check()?;
 
         check_train!(train);
         within("train.batch_tokens", train.batch_tokens as f64, 16.0, f64::from(1 << 24))?;
@@ -410,6 +436,11 @@ impl Rules for Recipe {
                     "[on_policy] needs a teacher that scores, expected teacher.gguf or teacher.checkpoint",
                 ));
             }
+            if self.kind == Kind::Chat {
+                // The loss does not tell which state is the best, and the score of few answers chooses badly.
+                let key = "train.eval_items of a chat student that learns on-policy";
+                within(key, train.eval_items as f64, CHAT_ITEMS, f64::INFINITY)?;
+            }
             above_zero("on_policy.learning_rate", on_policy.learning_rate)?;
             on_policy.divergence.check().map_err(|error| error.at("on_policy.divergence"))?;
             within("on_policy.refresh", on_policy.refresh as f64, 1.0, 1e9)?;
@@ -422,12 +453,7 @@ impl Rules for Recipe {
         if let Some(quantize) = quantize {
             above_zero("quantize.learning_rate", quantize.learning_rate)?;
         }
-        const TYPES: [&str; 5] = ["f32", "f16", "q8_0", "q4_0", "q4_k"];
-        if !TYPES.contains(&output.dtype.as_str()) {
-            let (found, expected) = (&output.dtype, TYPES.join(", "));
-            return Err(Error::input(format!("output.type is \"{found}\", expected one of {expected}")));
-        }
-        Ok(())
+        Types::named(&output.dtype).map(drop).map_err(|error| error.at("output.type"))
     }
 
     fn check_files(&self) -> Result<()> {
@@ -451,6 +477,9 @@ impl Rules for Recipe {
     }
 }
 
+/// The fewest answers by whose score a state of a chat student may be chosen: sixty chose badly.
+const CHAT_ITEMS: f64 = 300.0;
+
 /// What a vocabulary is taken for that is in a file which nobody has read yet.
 const MOST_TOKENS: usize = 1 << 24;
 
@@ -460,12 +489,18 @@ impl Recipe {
     /// # Errors
     /// `Format` for one that is unknown, missing or of another type.
     pub fn shape<C: DeserializeOwned>(&self, tokens: usize) -> Result<C> {
-        let mut shape = self.student.clone();
+        let shape = self.dimensions(tokens).try_into();
+        shape.map_err(|error: toml::de::Error| Error::format(format!("[student]: {}", error.message())))
+    }
+
+    /// `[student]` with what follows from other parts.
+    pub fn dimensions(&self, tokens: usize) -> toml::Table {
+        let mut dimensions = self.student.clone();
         let context = self.data.max_tokens.next_multiple_of(32);
         for (key, value) in [("vocab", tokens), ("context", context)] {
-            shape.entry(key).or_insert(toml::Value::Integer(value as i64));
+            dimensions.entry(key).or_insert(toml::Value::Integer(value as i64));
         }
-        shape.try_into().map_err(|error: toml::de::Error| Error::format(format!("[student]: {}", error.message())))
+        dimensions
     }
 
     /// Has the student begin with the weights in `file`, instead of those that the recipe names.
@@ -523,6 +558,8 @@ train = "unigram"
 size = 500
 [data]
 files = ["Cargo.toml"]
+[teacher]
+labels = "Cargo.toml"
 [loss]
 alpha = { from = 0.9, to = 0.1 }
 divergence = { skewed-reverse-kl = 0.9 }
@@ -542,9 +579,31 @@ file = "out.gguf"
     fn what_is_not_said_has_a_default() {
         let recipe = parse(RECIPE).unwrap();
         assert_eq!((recipe.data.validation, recipe.train.clip, recipe.output.dtype.as_str()), (500, 1.0, "q8_0"));
-        assert_eq!(recipe.loss.alpha, Alpha::Cosine { from: 0.9, to: 0.1 });
-        assert_eq!(recipe.loss.divergence, Divergence::SkewedReverseKl(0.9));
-        assert_eq!(recipe.teacher.path(), None);
+        assert_eq!(recipe.loss.alpha(), Alpha::Cosine { from: 0.9, to: 0.1 });
+        assert_eq!(recipe.loss.divergence(), Divergence::SkewedReverseKl(0.9));
+        let loss = LossRecipe::default();
+        assert_eq!(
+            (loss.alpha(), loss.divergence(), loss.temperature()),
+            (Alpha::Fixed(0.5), Divergence::ForwardKl, 2.0)
+        );
+    }
+
+    #[test]
+    fn chat_students_that_write_are_chosen_by_many_answers() {
+        let mut text = RECIPE.replace("labels =", "gguf =");
+        for (from, to) in
+            [("translate", "chat"), ("decoder_layers", "kv_heads"), ("head_dim = 32", ""), ("unigram", "bpe")]
+        {
+            text = text.replacen(from, to, 1);
+        }
+        let text = text.replace("[output]", "[on_policy]\nsteps = 5\nlearning_rate = 1e-4\n[output]");
+        parse(&text).unwrap();
+        for items in [0, 60] {
+            let error = parse(&text.replace("steps = 100", &format!("steps = 100\neval_items = {items}"))).unwrap_err();
+            let expected =
+                format!("train.eval_items of a chat student that learns on-policy is {items}, expected at least 300");
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
     }
 
     #[test]
@@ -553,9 +612,9 @@ file = "out.gguf"
             (
                 "temperature = 2.0",
                 "temprature = 2.0",
-                "line 18 `temprature = 2.0`: unknown field `temprature`, expected",
+                "line 20 `temprature = 2.0`: unknown field `temprature`, expected",
             ),
-            ("temperature = 2.0", "temperature = \"hot\"", "line 18 `temperature = \"hot\"`: invalid type"),
+            ("temperature = 2.0", "temperature = \"hot\"", "line 20 `temperature = \"hot\"`: invalid type"),
             ("temperature = 2.0", "temperature = 0.0", "loss.temperature is 0, expected 0.01 to 100"),
             ("temperature = 2.0", "temperature = nan", "loss.temperature is NaN, expected 0.01 to 100"),
             ("from = 0.9", "from = 1.1", "loss.alpha.from is 1.1, expected 0 to 1"),
@@ -568,7 +627,7 @@ file = "out.gguf"
             ("steps = 100", "steps = 100\nepochs = 2.0", "[train] takes steps or epochs"),
             ("size = 500", "size = 500\nfile = \"x.gguf\"", "[tokenizer] takes train and size, or file"),
             ("\"unigram\"", "\"bpe\"", "expected \"unigram\" for kind \"translate\""),
-            ("out.gguf\"", "out.gguf\"\ntype = \"q3\"", "output.type is \"q3\", expected one of f32"),
+            ("out.gguf\"", "out.gguf\"\ntype = \"q3\"", "output.type: \"q3\" is no type, expected one of f32"),
             ("\"out.gguf\"", "\"no/such/out.gguf\"", "no/such is not there, expected a folder"),
             ("\"out.gguf\"", "\"\"", "output.file: "),
             ("\"out.gguf\"", "\".\"", "is a folder, expected the name of a file"),
@@ -576,9 +635,10 @@ file = "out.gguf"
             ("\"out.gguf\"", "\"Cargo.toml\"", "Cargo.toml: would replace a file that is read"),
             ("heads = 2", "heats = 2", "[student]: unknown field `heats`"),
             ("heads = 2", "heads = 2\ncontext = 64", "student.context is 64, expected at least 128"),
-            ("[loss]", "validation = 0\n[loss]", "data.validation is 0, expected at least 1"),
+            ("[teacher]", "validation = 0\n[teacher]", "data.validation is 0, expected at least 1"),
             ("heads = 2", "heads = 0", "[student]: `heads` is 0, expected 1 to 1024"),
-            ("[output]", "[teacher]\ngguf = \"a\"\nlabels = \"b\"\n[output]", "[teacher] names several"),
+            ("labels = ", "gguf = \"a\"\nlabels = ", "[teacher] names several"),
+            ("labels = \"Cargo.toml\"", "", "loss.alpha is there and [teacher] is not, expected both or none"),
             ("[output]", "[on_policy]\nsteps = 5\nlearning_rate = 1e-4\n[output]", "[on_policy] needs a teacher"),
             ("[student]", "[student", "line 3"),
         ] {

@@ -1,5 +1,6 @@
 //! How tensors will be stored in a student's file.
 
+use crate::error::{Error, Result};
 use pupil::tensor::DType;
 
 /// Element types by what a tensor is for.
@@ -13,9 +14,31 @@ pub struct Types {
     pub output: DType,
 }
 
+/// What types of whole files are called.
+const NAMED: [(&str, Types); 5] = [
+    ("f32", Types::all(DType::F32)),
+    ("f16", Types::all(DType::F16)),
+    ("q8_0", Types::all(DType::Q8_0)),
+    // What makes the logits suffers most.
+    ("q4_0", Types { matrices: DType::Q4_0, embeddings: DType::Q8_0, output: DType::Q8_0 }),
+    ("q4_k", Types { matrices: DType::Q4K, embeddings: DType::Q6K, output: DType::Q6K }),
+];
+
 impl Types {
+    /// Those of a file that is called `name`, such as q8_0.
+    ///
+    /// # Errors
+    /// `Input` for an unknown name.
+    pub fn named(name: &str) -> Result<Self> {
+        let named = NAMED.iter().find(|(known, _)| *known == name);
+        named.map(|(_, types)| *types).ok_or_else(|| {
+            let expected = NAMED.map(|(known, _)| known).join(", ");
+            Error::input(format!("\"{name}\" is no type, expected one of {expected}"))
+        })
+    }
+
     /// The same for all matrices.
-    pub fn all(dtype: DType) -> Self {
+    pub const fn all(dtype: DType) -> Self {
         Self { matrices: dtype, embeddings: dtype, output: dtype }
     }
 

@@ -1,6 +1,6 @@
 //! Who teaches: one trait, and three kinds of teacher.
 //!
-//! - [`Runtime`]: a GGUF file of any language model, run by the runtime.
+//! - [`Runtime`]: a GGUF file of a network that the runtime has: `llama`, `qwen2`, `qwen3`, or `t5`.
 //! - [`Twin`]: a student or a checkpoint in candle, such as one that was trained before.
 //! - [`Kept`]: a label store.
 //!

@@ -18,7 +18,10 @@ use pupil::{
 };
 use std::path::Path;
 
-/// A language model, decoder-only or encoder-decoder, run by the runtime: all logits of a text in one go.
+/// A language model, decoder-only or encoder-decoder, run by the runtime.
+///
+/// Sentences go through an encoder-decoder together, a token of each at a time. Texts go through a decoder one after the
+/// other, each in one go: its cache is of one text, and the products of a whole text have rows enough.
 pub struct Runtime {
     name: String,
     net: Net,

@@ -2,7 +2,10 @@
 //!
 //! It is written as an [`output`], so whatever goes wrong, the last one stays whole.
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    export::finite,
+};
 use candle_core::{Device, Tensor};
 use pupil::output;
 use safetensors::SafeTensors;
@@ -16,11 +19,13 @@ use std::{
 /// The key of the JSON among the file's metadata.
 const STATE: &str = "pupil.state";
 
-/// Writes tensors and a state.
+/// Writes tensors of f32 and a state.
 ///
 /// # Errors
-/// `Io` if it cannot be written; what was at `path` is then as it was.
+/// `Input` if a number is not finite: nobody could go on with it. `Io` if it cannot be written. What was at `path` is then as
+/// it was.
 pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, state: &impl Serialize) -> Result<()> {
+    tensors.iter().try_for_each(|(name, tensor)| finite(name, tensor).map(drop))?;
     let state = serde_json::to_string(state).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
     let metadata = HashMap::from([(STATE.to_string(), state)]);
     let bytes = safetensors::serialize(tensors, Some(metadata));
@@ -69,6 +74,21 @@ mod tests {
         };
         assert_eq!((read["a.b"].dims(), bits(&read["a.b"])), (&[2, 2][..], bits(&tensors["a.b"])));
         assert_eq!(state, (7, "x".to_string()));
+    }
+
+    #[test]
+    fn what_is_not_finite_replaces_nothing() {
+        let path = folder("finite").join("c.safetensors");
+        let save = |number: f32| {
+            let tensor = Tensor::new(&[1.0, number, 2.0], &Device::Cpu).unwrap();
+            save(&path, &BTreeMap::from([("a.b".to_string(), tensor)]), &number.is_finite())
+        };
+        save(0.5).unwrap();
+        for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let error = save(number).unwrap_err().to_string();
+            assert_eq!(error, format!("tensor `a.b` holds {number}, expected finite numbers"));
+            assert!(load::<bool>(&path).unwrap().1);
+        }
     }
 
     #[test]

@@ -5,15 +5,16 @@ use crate::{
     data::text::{Item, Kind, Role, batches::Batches, split::hash},
     error::Result,
     eval::{
-        chat::Reader,
+        chat::{self, Reader},
         text::rouge_l,
         translate::{Evaluation, Tokenize},
     },
     loss::{Lost, Objective, measure},
+    recipe::Recipe,
     student::Student,
 };
 use pupil::{Model, TranslateOptions, Translator, bytes::Bytes, text::Message};
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 /// Cross-entropy a token, in nats, on all examples.
 ///
@@ -31,7 +32,29 @@ pub fn cross_entropy(student: &dyn Student, data: &Batches) -> Result<f64> {
     Ok(total.cross_entropy / total.tokens.max(1) as f64)
 }
 
-/// Sentences to translate or dialogues to go on with, and what people made of them.
+/// The score of a finished student on all of a part, as `pupil eval` measures it: that of the [`Exam`] for translators, and for
+/// chat students the mean ROUGE-L of answers at every turn of the assistant. None if there is nothing to measure it on.
+///
+/// # Errors
+/// `Format` if the runtime refuses the file.
+pub fn finished(file: &[u8], items: &[Item], recipe: &Recipe, threads: usize) -> Result<Option<f64>> {
+    if recipe.kind == Kind::Translate {
+        let exam = Exam::new(items, recipe.kind, usize::MAX, recipe.data.max_tokens, threads);
+        return if exam.is_empty() { Ok(None) } else { exam.score(file).map(Some) };
+    }
+    let dialogue = |item: &Item| match item {
+        Item::Dialogue(turns) => Some(turns.clone()),
+        _ => None,
+    };
+    let dialogues: Vec<_> = items.iter().filter_map(dialogue).collect();
+    let model = Model::from_bytes(Arc::new(Bytes::from(file)), "the student")?;
+    let mut reader = Reader::new(&model, None, threads)?;
+    let scores = chat::evaluate(&mut reader, &dialogues, chat::MAX_TOKENS, &mut || ControlFlow::Continue(()))?;
+    Ok(scores.filter(|scores| scores.turns > 0).map(|scores| 100.0 * scores.rouge_l))
+}
+
+/// Sentences to translate or dialogues to go on with at their end, and what people made of them: what a student is asked while
+/// it learns.
 pub struct Exam {
     kind: Kind,
     questions: Vec<Question>,

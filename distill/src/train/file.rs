@@ -1,31 +1,11 @@
 //! A student's file.
 
-use crate::{
-    error::{Error, Result},
-    recipe::{LossRecipe, Recipe},
-    student::Types,
-};
-use pupil::{gguf::OwnedValue, tensor::DType};
+use crate::recipe::Recipe;
+use pupil::gguf::OwnedValue;
 use std::path::Path;
 
 /// A key of a file.
 pub type Key = (String, OwnedValue);
-
-/// The types of a file that is called `name`, such as q8_0.
-///
-/// # Errors
-/// `Input` for an unknown name.
-pub fn types(name: &str) -> Result<Types> {
-    Ok(match name {
-        "f32" => Types::all(DType::F32),
-        "f16" => Types::all(DType::F16),
-        "q8_0" => Types::all(DType::Q8_0),
-        // What makes the logits suffers most.
-        "q4_0" => Types { matrices: DType::Q4_0, embeddings: DType::Q8_0, output: DType::Q8_0 },
-        "q4_k" => Types { matrices: DType::Q4K, embeddings: DType::Q6K, output: DType::Q6K },
-        _ => return Err(Error::input(format!("the type is {name}, expected f32, f16, q8_0, q4_0 or q4_k"))),
-    })
-}
 
 /// Keys of those texts that are there.
 pub(super) fn texts(texts: &[(&str, Option<&str>)]) -> Vec<Key> {
@@ -37,8 +17,20 @@ pub(super) fn file_name(path: &Path) -> Option<String> {
     path.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
+/// How good a student is.
+pub(super) struct Scores {
+    /// Cross-entropy a token of the validation part, by which it may have been chosen.
+    pub(super) validation: f64,
+    /// What the score is called.
+    pub(super) name: &'static str,
+    /// Of the file, if there was anything to measure it on.
+    pub(super) score: Option<f64>,
+    /// The part of the text that this is of.
+    pub(super) on: &'static str,
+}
+
 /// What a file says about a student: where it comes from, and how good it is.
-pub fn card(recipe: &Recipe, validation: f64, score_name: &str, score: Option<f64>) -> Vec<Key> {
+pub(super) fn card(recipe: &Recipe, scores: &Scores) -> Vec<Key> {
     let output = &recipe.output;
     let mut keys = texts(&[
         ("general.name", output.name.as_deref()),
@@ -47,6 +39,7 @@ pub fn card(recipe: &Recipe, validation: f64, score_name: &str, score: Option<f6
         ("pupil.translate.from", output.from.as_deref()),
         ("pupil.translate.to", output.to.as_deref()),
         ("pupil.teacher", recipe.teacher.path().and_then(file_name).as_deref()),
+        ("pupil.score.on", scores.score.map(|_| scores.on)),
     ]);
     let sampling = output.sampling.unwrap_or_default();
     let real = |name: &str, value: Option<f32>| value.map(|v| (format!("general.sampling.{name}"), v.into()));
@@ -56,10 +49,12 @@ pub fn card(recipe: &Recipe, validation: f64, score_name: &str, score: Option<f6
     keys.extend(real("min_p", sampling.min_p));
     keys.extend(real("penalty_repeat", sampling.repeat_penalty));
     if recipe.teacher.path().is_some() {
-        let LossRecipe { alpha, divergence, temperature, .. } = &recipe.loss;
+        let (alpha, divergence, temperature) =
+            (recipe.loss.alpha(), recipe.loss.divergence(), recipe.loss.temperature());
         keys.push(("pupil.loss".into(), format!("alpha {alpha:?}, {divergence:?}, temperature {temperature}").into()));
     }
-    keys.push(("pupil.score.cross_entropy".into(), (validation as f32).into()));
-    keys.extend(score.map(|score| (format!("pupil.score.{}", score_name.to_lowercase()), (score as f32).into())));
+    let Scores { validation, name, score, .. } = scores;
+    keys.push(("pupil.validation.cross_entropy".into(), (*validation as f32).into()));
+    keys.extend(score.map(|score| (format!("pupil.score.{}", name.to_lowercase()), (score as f32).into())));
     keys
 }

@@ -1,14 +1,17 @@
 //! Students, made as a recipe says or read from a file.
 
+use super::{checkpoint, files, standing::Kept, weights::set};
 use crate::{
     data::text::Kind,
     error::{Error, Result},
     recipe::{InitRecipe, Recipe},
     student::{Decoder, EncoderDecoder, Student, decoder, encdec},
     teacher::same_vocabulary,
+    tokenizer::Vocabulary,
 };
 use candle_core::Device;
 use pupil::{gguf::Gguf, text::Tokenizer};
+use std::path::Path;
 
 /// The student of a recipe for a vocabulary, with random weights or those of the file that the recipe names.
 ///
@@ -51,7 +54,22 @@ fn initial(init: &InitRecipe, tokenizer: &Tokenizer) -> Result<Gguf> {
     Ok(file)
 }
 
-/// The student in a file.
+/// The best student of a training, in its `best.safetensors`, and its vocabulary, which is beside it.
+///
+/// # Errors
+/// `Format` if it is none, or one of another kind.
+pub fn trained(path: &Path, kind: Kind, device: &Device) -> Result<(Box<dyn Student>, Vocabulary)> {
+    let (tensors, kept): (_, Kept) = checkpoint::load(path)?;
+    let other = |error: toml::de::Error| Error::format(format!("{}: {}", path.display(), error.message()));
+    let student: Box<dyn Student> = match kind {
+        Kind::Chat => Box::new(Decoder::new(kept.student.try_into().map_err(other)?, 0, device)?),
+        Kind::Translate => Box::new(EncoderDecoder::new(kept.student.try_into().map_err(other)?, 0, device)?),
+    };
+    set(student.variables(), &tensors, "student.").map_err(|error| error.at(path.display()))?;
+    Ok((student, Vocabulary::open(&path.with_file_name(files::TOKENIZER))?))
+}
+
+/// The student in a GGUF file.
 ///
 /// # Errors
 /// `Input` if it holds another network.

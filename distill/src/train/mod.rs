@@ -9,6 +9,7 @@ mod course;
 pub mod detect;
 pub mod evaluate;
 mod file;
+mod made_for;
 mod make;
 pub mod metrics;
 pub mod plots;

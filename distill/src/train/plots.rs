@@ -3,6 +3,7 @@
 use super::metrics::{Metrics, Record};
 use crate::error::{Error, Result};
 use plotters::prelude::*;
+use pupil::output;
 use std::path::Path;
 
 /// A line of a plot: its name, its colour, and its points.
@@ -71,7 +72,7 @@ pub fn compare(path: &Path, title: &str, runs: &[(&str, &Path)]) -> Result<()> {
 fn plot(path: &Path, title: &str, curves: &[Curve]) -> Result<()> {
     let mut text = String::new();
     draw_into(&mut text, title, curves).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
-    std::fs::write(path, text).map_err(|error| Error::io(path, &error))
+    Ok(output::write(path, text.as_bytes())?)
 }
 
 fn draw_into(text: &mut String, title: &str, curves: &[Curve]) -> Result<(), Box<dyn std::error::Error>> {

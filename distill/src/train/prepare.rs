@@ -11,9 +11,10 @@ use crate::{
     recipe::{Learner, Recipe},
     tokenizer::Vocabulary,
 };
+use pupil::output;
 use std::{
     collections::{BTreeMap, HashSet},
-    fs, iter,
+    iter,
     path::{Path, PathBuf},
 };
 
@@ -77,7 +78,7 @@ impl Prepared {
             }
             for (extension, lines) in files {
                 let path = folder.join(name).with_extension(extension);
-                fs::write(&path, lines).map_err(|error| Error::io(&path, &error))?;
+                output::write(&path, lines.as_bytes())?;
             }
         }
         Ok(())

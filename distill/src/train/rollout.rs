@@ -119,3 +119,116 @@ fn answer(net: &Decoder, example: &Example, how: Writing) -> Result<Option<Examp
     labels.extend(written);
     Ok(Some(Example { source: Vec::new(), input, labels }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        export::Export,
+        student::{self, EncoderDecoder, Student, Types},
+    };
+    use candle_core::Device;
+    use pupil::tensor::DType;
+    use std::fs;
+
+    const SHAPE: &str = "vocab = 24\ncontext = 16\nembedding = 16\nlayers = 1\nheads = 2\nfeed_forward = 16\n";
+
+    fn file(name: &str, student: &dyn Student) -> Vec<u8> {
+        let path = std::env::temp_dir().join(format!("pupil-rollout-{name}-{}.gguf", std::process::id()));
+        let types = Types::all(DType::F32);
+        Export { student, weights: None, types, keys: Vec::new() }.write(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(path).unwrap();
+        bytes
+    }
+
+    fn translator() -> Vec<u8> {
+        let config: student::encdec::Config = toml::from_str(&format!("{SHAPE}decoder_layers = 1\nhead_dim = 8")).unwrap();
+        file("translator", &EncoderDecoder::new(config, 5, &Device::Cpu).unwrap())
+    }
+
+    fn chatty() -> Vec<u8> {
+        let config: student::decoder::Config = toml::from_str(&format!("{SHAPE}kv_heads = 1")).unwrap();
+        file("chatty", &student::Decoder::new(config, 5, &Device::Cpu).unwrap())
+    }
+
+    fn how(temperature: f32, seed: u64) -> Writing {
+        Writing { temperature, max_tokens: 6, end: 1, seed, threads: 1 }
+    }
+
+    fn likeliest(logits: &[f32]) -> u32 {
+        (0..).zip(logits).max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0
+    }
+
+    #[test]
+    fn a_translation_is_read_as_it_was_written() {
+        let file = translator();
+        let example = |source: &[u32]| Example { source: source.into(), input: vec![0, 9], labels: vec![9, 1] };
+        // More than go through the network together.
+        let examples: Vec<Example> = (0..TOGETHER as u32 + 3).map(|i| example(&[2 + i % 20, 3, 1])).collect();
+        let examples: Vec<&Example> = examples.iter().collect();
+        let written = write(&file, Kind::Translate, &examples, how(1.0, 7)).unwrap();
+        assert_eq!(written.len(), examples.len());
+        for (written, example) in written.iter().zip(&examples) {
+            let Example { source, input, labels } = written;
+            assert_eq!((source, input[0], input.len()), (&example.source, 0, labels.len()));
+            assert_eq!(input[1..], labels[..labels.len() - 1]);
+            let end = labels.iter().position(|&token| token == 1);
+            assert_eq!(end.map_or(6, |end| end + 1), labels.len(), "{labels:?}");
+        }
+        // By chance, but by the same for the same seed; the same sentence is not always translated in the same way.
+        assert_eq!(write(&file, Kind::Translate, &examples, how(1.0, 7)).unwrap(), written);
+        assert_ne!(write(&file, Kind::Translate, &examples, how(1.0, 8)).unwrap(), written);
+        assert!((0..TOGETHER).any(|i| i + 20 < written.len() && written[i].labels != written[i + 20].labels));
+
+        // At temperature 0 each token is the likeliest after those before.
+        let written = write(&file, Kind::Translate, &examples[..1], how(0.0, 7)).unwrap();
+        let net = EncDec::load(&Gguf::from_bytes(Bytes::from(&file[..]), "test").unwrap()).unwrap();
+        let mut session = net.session(CacheType::F32, 1).unwrap();
+        net.encode(&mut session, &[&examples[0].source[..]]).unwrap();
+        net.reserve(&mut session, 1, 6).unwrap();
+        for (position, (&token, &label)) in written[0].input.iter().zip(&written[0].labels).enumerate() {
+            let logits = net.step(&mut session, &[Row { token, sentence: 0, slot: 0 }], position, None).unwrap();
+            assert_eq!(likeliest(logits), label);
+        }
+    }
+
+    #[test]
+    fn an_answer_stands_in_the_place_of_the_last_one() {
+        let file = chatty();
+        // Two turns of the assistant, [7, 1] and [8, 1], of which the last one is written anew.
+        let ignore = IGNORE;
+        let labels = vec![ignore, ignore, 7, 1, ignore, ignore, 8, 1];
+        let example = Example { source: vec![], input: vec![2, 5, 3, 7, 1, 6, 3, 8], labels };
+        let written = write(&file, Kind::Chat, &[&example], how(0.0, 7)).unwrap();
+        let Example { source, input, labels } = &written[0];
+        assert!(source.is_empty() && input.len() == labels.len());
+        assert_eq!((&input[..7], &labels[..6]), (&example.input[..7], &[ignore; 6][..]));
+        assert_eq!(input[7..], labels[6..labels.len() - 1]);
+        let answer = &labels[6..];
+        let end = answer.iter().position(|&token| token == 1);
+        assert_eq!(end.map_or(6, |end| end + 1), answer.len(), "{answer:?}");
+        let net = Decoder::load(&Gguf::from_bytes(Bytes::from(&file[..]), "test").unwrap()).unwrap();
+        let mut session = net.session(16, CacheType::F32, 1).unwrap();
+        let logits = net.forward(&mut session, input, Logits::All).unwrap().to_vec();
+        for (logits, &label) in logits.chunks(24).zip(labels).skip(6) {
+            assert_eq!(likeliest(logits), label);
+        }
+    }
+
+    #[test]
+    fn a_dialogue_without_room_for_an_answer_is_passed_over() {
+        let file = chatty();
+        let of = |length: usize| {
+            let mut labels = vec![IGNORE; length - 1];
+            labels.push(4);
+            Example { source: vec![], input: vec![3; length], labels }
+        };
+        let (short, long, full) = (of(4), of(14), of(16));
+        let written = write(&file, Kind::Chat, &[&full, &short, &long], how(1.0, 7)).unwrap();
+        // What is left of the context is the most that is written.
+        assert_eq!(written.len(), 2);
+        assert!(written[1].input.len() <= 16 && written[1].labels.len() <= 13 + 2, "{:?}", written[1]);
+        assert_eq!(written[0].input[..4], short.input);
+    }
+}

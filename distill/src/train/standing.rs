@@ -14,6 +14,15 @@ pub(super) struct Best {
     pub(super) score: Option<f64>,
 }
 
+/// What is kept with the best student so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    #[serde(flatten)]
+    pub(super) best: Best,
+    /// The dimensions of its network, for those whom it will teach.
+    pub(super) student: toml::Table,
+}
+
 /// What tells which of two measurements is the better one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judge {

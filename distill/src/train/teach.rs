@@ -18,12 +18,21 @@ pub fn open(recipe: &Recipe, data: &Prepared, threads: usize, device: &Device) -
     let tokenizer = data.vocabulary.tokenizer();
     let mut teacher: Box<dyn Teacher> = match &recipe.teacher {
         TeacherRecipe { labels: Some(path), .. } => {
-            Box::new(Kept::new(Labels::open(path)?, vocabulary_hash(tokenizer), recipe.loss.temperature)?)
+            Box::new(Kept::new(Labels::open(path)?, vocabulary_hash(tokenizer), recipe.loss.temperature())?)
         }
         TeacherRecipe { checkpoint: Some(path), .. } => {
-            let file = Gguf::open(path)?;
-            same_vocabulary(&Tokenizer::from_gguf(&file)?, tokenizer).map_err(|error| error.at(path.display()))?;
-            Box::new(Twin { student: make::read(&file, recipe.kind, device)?, vocab: tokenizer.len() })
+            let same =
+                |theirs: &Tokenizer| same_vocabulary(theirs, tokenizer).map_err(|error| error.at(path.display()));
+            let student = if path.extension().is_some_and(|extension| extension == "safetensors") {
+                let (student, vocabulary) = make::trained(path, recipe.kind, device)?;
+                same(vocabulary.tokenizer())?;
+                student
+            } else {
+                let file = Gguf::open(path)?;
+                same(&Tokenizer::from_gguf(&file)?)?;
+                make::read(&file, recipe.kind, device)?
+            };
+            Box::new(Twin { student, vocab: tokenizer.len() })
         }
         TeacherRecipe { gguf: Some(path), .. } => Box::new(Runtime::open(path, threads)?.for_student(tokenizer)?),
         TeacherRecipe { gguf: None, checkpoint: None, labels: None } => return Ok(None),

@@ -3,14 +3,16 @@
 use super::{
     Options, Report, Watch, checkpoint,
     course::{self, Course},
-    evaluate::{Exam, cross_entropy},
-    file, files,
+    evaluate::{self, Exam, cross_entropy},
+    file::{self, Scores},
+    files,
+    made_for::MadeFor,
     metrics::{Metrics, Record},
     plots::{self, Captions},
     prepare::Prepared,
     rollout::{self, Writing},
     schedule::{Moment, Phase, Schedule},
-    standing::{Best, Judge, Standing, Window},
+    standing::{Best, Judge, Kept, Standing, Window},
     step::{Part, step},
     weights::{check_all_reached, named, set, swap},
 };
@@ -25,8 +27,8 @@ use crate::{
     export::Export,
     loss::Objective,
     optimizer::{self, AdamW},
-    recipe::{Recipe, TrainRecipe},
-    student::Student,
+    recipe::Recipe,
+    student::{Student, Types},
     teacher::Teacher,
 };
 use candle_core::Tensor;
@@ -38,8 +40,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 /// What a checkpoint holds besides tensors. What is drawn by chance at a step depends on the seed and the step alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
-    /// What must be the same for a training to go on.
-    made_for: String,
+    made_for: MadeFor,
     step: u64,
     /// Steps of the optimiser, which begins anew with each phase.
     optimizer_steps: u64,
@@ -96,7 +97,7 @@ impl<'r> Trainer<'r> {
             metrics: Metrics::open(&options.folder.join(files::METRICS), step)?,
             stream: data.train.stream(Cursor::default()),
             state: State {
-                made_for: made_for(recipe, data),
+                made_for: MadeFor::new(recipe, data),
                 step: 0,
                 optimizer_steps: 0,
                 cursor: Cursor::default(),
@@ -127,15 +128,13 @@ impl<'r> Trainer<'r> {
 
     /// Takes up what a checkpoint holds.
     fn resume(&mut self, tensors: &BTreeMap<String, Tensor>, state: State) -> Result<()> {
-        if state.made_for != self.state.made_for {
-            let what = "made by another recipe or of other text, expected the same, or --fresh to begin anew";
-            return Err(Error::input(what));
-        }
+        self.state.made_for.check(&state.made_for)?;
         self.enter(self.schedule.at(state.step.saturating_sub(1)).phase)?;
         self.optimizer.restore(tensors, state.optimizer_steps)?;
         set(self.student.variables(), tensors, "student.")?;
         self.stream = self.data.train.stream(state.cursor);
-        self.state = state;
+        // What it was made for is said anew, in the words of today.
+        self.state = State { made_for: self.state.made_for.clone(), ..state };
         Ok(())
     }
 
@@ -153,9 +152,9 @@ impl<'r> Trainer<'r> {
     fn part(&mut self, moment: Moment, random: &mut ChaCha8Rng) -> Part {
         let (loss, number) = (&self.recipe.loss, self.state.step + 1);
         let objective = Objective {
-            alpha: loss.alpha.at(&moment),
-            divergence: loss.divergence,
-            temperature: loss.temperature,
+            alpha: loss.alpha().at(&moment),
+            divergence: loss.divergence(),
+            temperature: loss.temperature(),
             label_smoothing: loss.label_smoothing,
             tokens: 1,
         };
@@ -209,7 +208,7 @@ impl<'r> Trainer<'r> {
     /// Sees to it that weights are rounded if they are to be.
     fn enter(&mut self, phase: Phase) -> Result<()> {
         if phase == Phase::Quantize {
-            self.student.store_as(Some(file::types(&self.recipe.output.dtype)?));
+            self.student.store_as(Some(Types::named(&self.recipe.output.dtype)?));
         }
         Ok(())
     }
@@ -217,6 +216,12 @@ impl<'r> Trainer<'r> {
     /// Measures the student as it is, and keeps it if it is the best.
     fn measured(&mut self, phase: Phase) -> Result<Best> {
         let validation = cross_entropy(&*self.student, &self.data.validation)?;
+        if !validation.is_finite() {
+            let at = self.state.step;
+            return Err(Error::input(format!(
+                "step {at}: the loss on the validation part is {validation}, expected a number"
+            )));
+        }
         let score = match self.exam.is_empty() {
             true => None,
             false if phase == Phase::Quantize => Some(self.exam.score(&self.file(&self.recipe.output.dtype)?)?),
@@ -224,12 +229,12 @@ impl<'r> Trainer<'r> {
         };
         let now = Best { step: self.state.step, validation, score };
         // On-policy, a student learns to say what is likely, not to find likely all that people say.
-        let judge = match (self.recipe.kind, phase) {
-            (Kind::Chat, Phase::Text) => Judge::Loss,
-            _ => Judge::Score,
-        };
+        let of_text = phase == Phase::Text || self.recipe.on_policy.is_none();
+        let judge = if self.recipe.kind == Kind::Chat && of_text { Judge::Loss } else { Judge::Score };
         if self.state.standing.is_best(now, judge) {
-            checkpoint::save(&self.path(files::BEST), &named(self.student.variables(), "student.")?, &now)?;
+            let student = self.recipe.dimensions(self.data.vocabulary.tokenizer().len());
+            let tensors = named(self.student.variables(), "student.")?;
+            checkpoint::save(&self.path(files::BEST), &tensors, &Kept { best: now, student })?;
         }
         Ok(now)
     }
@@ -252,7 +257,7 @@ impl<'r> Trainer<'r> {
 
     fn export(&self, dtype: &str, card: &[file::Key]) -> Result<Export<'_>> {
         let keys = [card, self.data.vocabulary.keys()].concat();
-        Ok(Export { student: &*self.student, weights: None, types: file::types(dtype)?, keys })
+        Ok(Export { student: &*self.student, weights: None, types: Types::named(dtype)?, keys })
     }
 
     /// Writes the best student's file and the curves.
@@ -264,21 +269,19 @@ impl<'r> Trainer<'r> {
         let (tensors, best): (_, Best) = checkpoint::load(&self.path(files::BEST))?;
         set(self.student.variables(), &tensors, "student.")?;
         let recipe = self.recipe;
-        let test = match self.data.parts.test.is_empty() {
-            true => &self.data.parts.validation,
-            false => &self.data.parts.test,
+        let (items, on) = match self.data.parts.test.is_empty() {
+            true => (&self.data.parts.validation, "validation"),
+            false => (&self.data.parts.test, "test"),
         };
-        let exam = Exam::new(test, recipe.kind, usize::MAX, recipe.data.max_tokens, self.threads);
-        let plain = self.file(&recipe.output.dtype)?;
-        let score = if exam.is_empty() { None } else { Some(exam.score(&plain)?) };
-        let card = file::card(recipe, best.validation, exam.name(), score);
-        self.export(&recipe.output.dtype, &card)?.write(&recipe.output.file)?;
+        let score = evaluate::finished(&self.file(&recipe.output.dtype)?, items, recipe, self.threads)?;
+        let scores = Scores { validation: best.validation, name: self.exam.name(), score, on };
+        self.export(&recipe.output.dtype, &file::card(recipe, &scores))?.write(&recipe.output.file)?;
         Ok(Report {
             parameters: super::parameters(&*self.student),
             bytes: std::fs::metadata(&recipe.output.file).map_or(0, |file| file.len() as usize),
             step: best.step,
             validation: best.validation,
-            score_name: exam.name(),
+            score_name: scores.name,
             score,
         })
     }
@@ -395,7 +398,8 @@ impl Course for Trainer<'_> {
         let (mut tensors, _) = self.optimizer.state()?;
         tensors.extend(named(self.student.variables(), "student.")?);
         let state = State { optimizer_steps: self.optimizer.steps(), ..self.state.clone() };
-        checkpoint::save(&self.path(files::CHECKPOINT), &tensors, &state)
+        let saved = checkpoint::save(&self.path(files::CHECKPOINT), &tensors, &state);
+        saved.map_err(|error| error.at(format!("the checkpoint of step {}", state.step)))
     }
 
     fn draw(&self) -> Result<()> {
@@ -416,22 +420,6 @@ fn optimizer(recipe: &Recipe, student: &dyn Student) -> Result<AdamW> {
         ..optimizer::Config::default()
     };
     AdamW::new(config, student.variables(), |name| student.rate(name))
-}
-
-/// What a checkpoint is good for: the same student, text, teacher and losses. How long and how it is measured may change,
-/// and phases may follow.
-fn made_for(recipe: &Recipe, data: &Prepared) -> String {
-    let tokenizer = (recipe.tokenizer.train, recipe.tokenizer.size);
-    let train =
-        TrainRecipe { steps: None, epochs: None, eval_every: 1, eval_items: 0, patience: 0, ..recipe.train.clone() };
-    let text: usize = data.train.examples().iter().map(|example| example.source.len() + example.input.len()).sum();
-    let vocabulary = crate::labels::vocabulary_hash(data.vocabulary.tokenizer());
-    let examples = data.train.examples().len();
-    let (student, loss) = (&recipe.student, &recipe.loss);
-    // By their names, since folders may move.
-    let teacher = recipe.teacher.path().and_then(file::file_name);
-    let init = recipe.init.as_ref().map(|init| (file::file_name(&init.file), &init.layers, &init.decoder_layers));
-    format!("{student:?} {tokenizer:?} {teacher:?} {init:?} {loss:?} {train:?} {examples} {text} {vocabulary:x}")
 }
 
 /// Tokens of a batch that are no padding.

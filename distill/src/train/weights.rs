@@ -58,3 +58,26 @@ pub(super) fn check_all_reached(variables: &BTreeMap<String, Var>, gradients: &B
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_without_a_gradient_is_named() {
+        let variable = || Var::from_vec(vec![1.0_f32, 2.0], 2, &Device::Cpu).unwrap();
+        let variables = BTreeMap::from(["a", "b", "c"].map(|name| (name.to_string(), variable())));
+        let (x, y) = (&variables["a"], &variables["c"]);
+        // `detach` stands for an operation that has no gradient.
+        let loss = |x: Tensor, y: Tensor| (x * y).unwrap().sum_all().unwrap().backward().unwrap();
+        let reached = |store: candle_core::backprop::GradStore| -> BTreeMap<String, Tensor> {
+            let gradient = |(name, variable): (&String, &Var)| Some((name.clone(), store.get(variable)?.clone()));
+            variables.iter().filter_map(gradient).collect()
+        };
+        let of_some = reached(loss(x.detach(), y.as_tensor().clone()));
+        let error = check_all_reached(&variables, &of_some).unwrap_err().to_string();
+        assert_eq!(error, "no gradient reaches a, b, expected one for each variable");
+        let with_b = (x.as_tensor() + variables["b"].as_tensor()).unwrap();
+        check_all_reached(&variables, &reached(loss(with_b, y.as_tensor().clone()))).unwrap();
+    }
+}
