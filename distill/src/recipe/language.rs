@@ -1,6 +1,6 @@
 //! Recipes of students that read and write.
 
-use super::{Rules, above_zero, check_output, check_there, check_train, of, read};
+use super::{Rules, Weight, above_zero, check_output, check_there, check_train, folder_of, of, read};
 use crate::{
     data::text::{Kind, split::HeldOut},
     error::{Error, Result, within},
@@ -124,8 +124,8 @@ pub struct TeacherRecipe {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossRecipe {
-    /// The part of cross-entropy with the text; the rest is the teacher's.
-    pub alpha: Alpha,
+    /// The part of cross-entropy with the text, 0 to 1; the rest is the teacher's.
+    pub alpha: Weight,
     /// How the teacher's part is measured.
     pub divergence: Divergence,
     /// Temperature of the teacher's part.
@@ -136,21 +136,8 @@ pub struct LossRecipe {
 
 impl Default for LossRecipe {
     fn default() -> Self {
-        Self { alpha: Alpha::Fixed(0.5), divergence: Divergence::ForwardKl, temperature: 2.0, label_smoothing: 0.0 }
+        Self { alpha: Weight::Fixed(0.5), divergence: Divergence::ForwardKl, temperature: 2.0, label_smoothing: 0.0 }
     }
-}
-
-/// A number from 0 to 1, or one that changes during the training.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields, expecting = "expected a number, or { from = a number, to = a number }")]
-#[allow(missing_docs)]
-pub enum Alpha {
-    Fixed(f64),
-    /// Half a cosine wave from the first step to the last.
-    Cosine {
-        from: f64,
-        to: f64,
-    },
 }
 
 /// `[train]`
@@ -320,7 +307,8 @@ impl Recipe {
 }
 
 impl Rules for Recipe {
-    fn place(&mut self, folder: &Path, data_root: Option<&Path>) {
+    fn place(&mut self, file: &Path, data_root: Option<&Path>) {
+        let folder = folder_of(file);
         let data = data_root.unwrap_or(folder);
         let files = self.data.files.iter_mut().chain(&mut self.data.often);
         files.for_each(|file| *file = data.join(&*file));
@@ -387,13 +375,7 @@ impl Rules for Recipe {
                 "loss.divergence is reverse-kl, which a label store cannot serve: {expected}"
             )));
         }
-        match loss.alpha {
-            Alpha::Fixed(alpha) => within("loss.alpha", alpha, 0.0, 1.0)?,
-            Alpha::Cosine { from, to } => {
-                within("loss.alpha.from", from, 0.0, 1.0)?;
-                within("loss.alpha.to", to, 0.0, 1.0)?;
-            }
-        }
+        loss.alpha.check("loss.alpha", 1.0)?;
         loss.divergence.check().map_err(|error| error.at("loss.divergence"))?;
         within("loss.temperature", loss.temperature, 0.01, 100.0)?;
         within("loss.label_smoothing", loss.label_smoothing, 0.0, 0.9)?;
@@ -542,7 +524,7 @@ file = "out.gguf"
     fn what_is_not_said_has_a_default() {
         let recipe = parse(RECIPE).unwrap();
         assert_eq!((recipe.data.validation, recipe.train.clip, recipe.output.dtype.as_str()), (500, 1.0, "q8_0"));
-        assert_eq!(recipe.loss.alpha, Alpha::Cosine { from: 0.9, to: 0.1 });
+        assert_eq!(recipe.loss.alpha, Weight::Cosine { from: 0.9, to: 0.1 });
         assert_eq!(recipe.loss.divergence, Divergence::SkewedReverseKl(0.9));
         assert_eq!(recipe.teacher.path(), None);
     }
