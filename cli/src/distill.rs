@@ -31,7 +31,8 @@ pub struct DistillArgs {
     /// Begin anew, whatever an earlier run left
     #[arg(long)]
     pub fresh: bool,
-    /// Begin with the weights of this student, instead of the one that the recipe names
+    /// Begin with the weights of this student, a GGUF file or a detector's best.safetensors, instead of the one that the
+    /// recipe names
     #[arg(long, value_name = "FILE")]
     pub init_from: Option<PathBuf>,
     /// Train for N steps instead of what the recipe says
@@ -77,8 +78,8 @@ fn detector(mut recipe: detect::Recipe, args: &DistillArgs) -> Outcome {
     if let Some(steps) = args.steps {
         (recipe.train.steps, recipe.train.epochs) = (Some(steps), None);
     }
-    if args.init_from.is_some() {
-        return Err(Failure::Message("--init-from: a detector begins with random weights, expected none".into()));
+    if let Some(file) = &args.init_from {
+        recipe.init_from(file)?;
     }
     let options = options(args, &recipe.output.file);
     let report = train("pictures", |show| train::detect::distill(&recipe, &options, show))?;

@@ -4,6 +4,8 @@
 mod common;
 
 use common::{arg, bad, good, place, run};
+#[cfg(feature = "onnx")]
+use pupil::gguf::Gguf;
 use pupil::image::Picture;
 use std::{
     fs,
@@ -123,6 +125,60 @@ fn bad_recipes_are_refused_in_a_line() {
         assert!(last.starts_with("pupil: ") && last.contains(expected), "{last}");
     }
     fs::write(&recipe, text).unwrap();
-    let error = bad(&[&distill(&recipe, &data)[..], &["--init-from", arg(&recipe)]].concat());
-    assert!(error.contains("--init-from"), "{error}");
+    let ran = run(&[&distill(&recipe, &data)[..], &["--init-from", arg(&recipe)]].concat());
+    let last = ran.err.lines().last().unwrap_or_default();
+    assert!(ran.code == Some(1) && last.contains("squares.toml: ") && last.contains("expected a checkpoint"), "{last}");
+    let error = bad(&[&distill(&recipe, &data)[..], &["--init-from", "none.safetensors"]].concat());
+    assert!(error.contains("init.file: none.safetensors is not there"), "{error}");
+}
+
+#[test]
+fn a_student_begins_with_another() {
+    let (recipe, data) = squares("init", 4);
+    assert_eq!(run(&distill(&recipe, &data)).code, Some(0));
+    let run_folder = recipe.with_file_name("squares.run");
+    let first = recipe.with_file_name("first.safetensors");
+    fs::copy(run_folder.join("best.safetensors"), &first).unwrap();
+    let begin = [&distill(&recipe, &data)[..], &["--fresh", "--init-from", arg(&first)]].concat();
+    let ran = run(&begin);
+    assert!(ran.code == Some(0) && ran.err.contains("init: ") && ran.err.contains("first.safetensors"), "{}", ran.err);
+    // It goes on with the same beginning only.
+    let ran = run(&[&distill(&recipe, &data)[..], &["--steps", "6"]].concat());
+    let last = ran.err.lines().last().unwrap_or_default();
+    assert!(ran.code == Some(1) && last.contains("expected the same, or --fresh"), "{last}");
+}
+
+/// An ONNX graph of one class, whose cells the student sees, teaches its bins and features.
+#[cfg(feature = "onnx")]
+#[test]
+fn a_graph_teaches() {
+    let (recipe, data) = squares("graph", 4);
+    let graph = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/nanodet.onnx");
+    let taught = format!(
+        "channels = 4\ncentre = 0.0\n[teacher]\nfile = \"{}\"\nclasses = {{ square = \"class 0\" }}\n[loss]\nkd_features = 1.0\n",
+        graph.display()
+    );
+    let text = fs::read_to_string(&recipe).unwrap();
+    let write =
+        |taught: &str| fs::write(&recipe, text.replace("channels = 4\n", taught).replace("head_units = 1\n", ""));
+    write(&taught).unwrap();
+    let ran = run(&distill(&recipe, &data));
+    assert!(ran.code == Some(0) && ran.err.contains("classes and bins of each cell, features"), "{}", ran.err);
+    let metrics = fs::read_to_string(recipe.with_file_name("squares.run").join("metrics.jsonl")).unwrap();
+    for part in ["kd_classes", "kd_boxes", "kd_features"] {
+        assert!(metrics.contains(part), "{metrics}");
+    }
+    let file = Gguf::open(&recipe.with_file_name("squares.gguf")).unwrap();
+    assert_eq!(file.keys().str("pupil.teacher").unwrap(), "nanodet.onnx");
+
+    let refused = |from: &str, to: &str| {
+        write(&taught.replace(from, to)).unwrap();
+        let ran = run(&[&distill(&recipe, &data)[..], &["--fresh"]].concat());
+        assert_eq!(ran.code, Some(1), "{}", ran.err);
+        ran.err.lines().last().unwrap_or_default().to_owned()
+    };
+    let error = refused("class 0", "box");
+    assert!(error.contains("squares.toml: teacher.classes: there is no class 'box'"), "{error}");
+    let error = refused("[loss]", "[loss]\nkd_classes = { from = 8, too = 1 }");
+    assert!(error.contains("expected a number, or { from = a number, to = a number }"), "{error}");
 }

@@ -2,7 +2,10 @@
 
 use pupil_distill::{
     ErrorKind,
-    data::detect::{Dataset, Options},
+    data::{
+        Bad,
+        detect::{Dataset, Odd, Options},
+    },
 };
 use std::{
     fs,
@@ -146,9 +149,77 @@ fn lists_of_pictures() {
     let folder = Folder::new("lists", &files);
     assert_eq!(names(&folder.open("train")), ["a", "b"]);
     folder.write("train.txt", "images/a.png\nimages/gone.png\n");
-    let (kind, message) = folder.refused("", "train");
-    assert_eq!(kind, ErrorKind::Io);
-    assert!(message.starts_with("images/gone.png: "), "{message}");
+    let expected = "train.txt: pictures that are not there: 1 (line 2 `images/gone.png`), expected a path on each line";
+    assert_eq!(folder.refused("", "train"), (ErrorKind::Format, expected.into()));
+    folder.write("train.txt", "1\n\n2\n3\n4");
+    assert!(
+        folder.refused("", "train").1.starts_with("train.txt: pictures that are not there: 4 (line 1 `1`; line 3 `2`;")
+    );
+}
+
+#[test]
+fn labels_and_pictures_without_each_other_are_counted() {
+    let files = [
+        ("classes.txt", "cat\ndog"),
+        ("train/images/a.png", "10x10"),
+        ("train/images/b.png", "10x10"),
+        ("train/images/c.PNG", ""),
+        ("train/images/deep/a.png", "10x10"),
+        ("train/labels/a.txt", BOX),
+        ("train/labels/b.txt", ""),
+        ("train/labels/c.txt", BOX),
+        ("train/labels/gone.txt", BOX),
+        ("train/labels/deep/b.txt", BOX),
+        ("train/labels/classes.txt", "cat\ndog"),
+        ("train/images/beside.txt", BOX),
+        ("train/images/notes.md", ""),
+    ];
+    let folder = Folder::new("strays", &files);
+    fs::write(folder.0.join("train/images/c.PNG"), png(10, 10)).unwrap();
+    let names = |bad: &Bad| -> Vec<String> {
+        bad.first.iter().map(|path| path.replace(&format!("{}/train/", folder.0.display()), "")).collect()
+    };
+    let check = |odd: &Odd| {
+        // An empty file says that nothing is there; none says nothing.
+        assert_eq!((odd.unlabelled.count, names(&odd.unlabelled)), (1, vec!["images/deep/a.png".to_string()]));
+        let strays = ["images/beside.txt", "labels/deep/b.txt", "labels/gone.txt"];
+        assert_eq!((odd.stray.count, names(&odd.stray)), (3, strays.map(String::from).to_vec()));
+        let lines: Vec<String> = odd.lines().collect();
+        assert!(lines[0].starts_with("pictures without a label file, which count as empty: 1 ("), "{lines:?}");
+        assert!(lines[1].starts_with("label files without a picture: 3 (") && lines.len() == 2, "{lines:?}");
+    };
+    let dataset = folder.open("train");
+    check(&dataset.odd);
+    assert_eq!((dataset.pictures.len(), dataset.boxes()), (4, 2));
+    // Of a list, what lies beside its pictures; labels of other lists have pictures of their own.
+    folder.write("data.yaml", "names: [cat, dog]\ntrain: list.txt");
+    folder.write("list.txt", "train/images/a.png\ntrain/images/deep/a.png");
+    check(&folder.open("train").odd);
+}
+
+#[test]
+fn boxes_without_a_size_are_left_out() {
+    let left_out = |folder: &Folder| {
+        let dataset = folder.open("");
+        let first =
+            dataset.odd.dropped.first.iter().map(|place| place.replace(&format!("{}/", folder.0.display()), ""));
+        (dataset.boxes(), dataset.odd.dropped.count, first.collect::<Vec<_>>())
+    };
+    let folder = Folder::new("coco-size", &[("a.png", "30x20"), ("b.png", "100x50")]);
+    let boxes = [[1, 2, 0, 4], [1, 2, 3, 0], [1, 2, 3, 4]].into_iter().enumerate();
+    let annotation =
+        |(i, bbox): (usize, [u8; 4])| format!(r#"{{"id":{i},"image_id":4,"category_id":7,"bbox":{bbox:?},"area":5}}"#);
+    folder.write("annotations/instances_train.json", &coco(&boxes.map(annotation).collect::<Vec<_>>().join(",")));
+    let place =
+        |i: usize| format!("annotations/instances_train.json: annotation {i}: the box has no area within the picture");
+    assert_eq!(left_out(&folder), (1, 2, vec![place(0), place(1)]));
+
+    // The last pixel belongs to the box.
+    let sides = [["5", "5", "4", "9"], ["5", "5", "9", "4"], ["5", "5", "5", "5"]];
+    let objects: String = sides.map(|sides| object("cat", sides, "")).concat();
+    let folder = Folder::new("voc-size", &[("a.png", "100x50"), ("a.xml", &voc("a.png", &objects))]);
+    let place = |line: usize| format!("a.xml line {line}: the box has no area within the picture");
+    assert_eq!(left_out(&folder), (1, 2, vec![place(4), place(5)]));
 }
 
 #[test]
@@ -197,6 +268,7 @@ fn labels() {
     assert!(boxes[2].1.iter().zip([10.0, 10.0, 30.0, 40.0]).all(|(a, b): (&f64, f64)| (a - b).abs() < 1e-9));
     // A picture without a file has no boxes.
     assert!(dataset.pictures[1].boxes.is_empty());
+    assert!(dataset.odd.unlabelled.count == 1 && dataset.odd.unlabelled.first[0].ends_with("b.png"));
 
     for (line, expected) in [
         ("2 0.5 0.5 0.1 0.1", "the class is `2`, expected 0 to 1"),
@@ -401,6 +473,10 @@ fn voc_in_both_layouts() {
     let folder = Folder::new("voc", &files);
     check(&folder, "a");
     assert!(folder.refused("", "test").1.contains("no split `test`, expected ImageSets/Main/test.txt"));
+    folder.write("ImageSets/Main/train.txt", "a  1\n\ngone  1\n");
+    let expected =
+        "ImageSets/Main/train.txt: names without a file in Annotations: 1 (line 3 `gone`), expected one for each";
+    assert_eq!(folder.refused("", "train"), (ErrorKind::Format, expected.into()));
     let files = [
         ("train/x.xml", &*voc("elsewhere.jpg", &boxes.concat())),
         ("train/x.png", "100x50"),

@@ -1,7 +1,9 @@
-"""Small ONNX graphs and what ONNX Runtime makes of them: `python graphs.py` writes graphs.bin beside this file.
+"""Small ONNX graphs and what ONNX Runtime makes of them: `python graphs.py` writes graphs.bin and nanodet.onnx beside this
+file.
 
-The file holds cases one after the other: name, graph and outputs, each with its length before it.
+graphs.bin holds cases one after the other: name, graph and outputs, each with its length before it.
 A name that begins with "!" is of a graph that cannot be lowered, one with "!!" of a graph that is refused.
+nanodet.onnx is a detector of one class and random weights, of pictures of 64 x 64, that teaches students in tests.
 """
 
 import os
@@ -351,7 +353,8 @@ g = G()
 g.save("!!two_inputs", g.op("Add", g.conv("x", 3, 3), "y"), more=("y",))
 one("!!batch", lambda g: g.conv("x", 3, 4), (2, 3, 8, 6))
 
-with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "graphs.bin"), "wb") as out:
+here = os.path.dirname(os.path.abspath(__file__))
+with open(os.path.join(here, "graphs.bin"), "wb") as out:
     def put(data):
         out.write(struct.pack("<I", len(data)))
         out.write(data)
@@ -362,3 +365,23 @@ with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "graphs.bin")
         for y in ys:
             put(y.astype(np.float32).tobytes())
 print(len(cases), "cases")
+
+
+def nanodet():
+    """Classes and distances of cells of 8, 16 and 32 pixels, in outputs that are called after them."""
+    g, outs = G((1, 3, 64, 64)), []
+    down = lambda x, i: g.op("Relu", g.conv(x, i, 8, strides=[2, 2]))
+    x = down(down("x", 3), 8)
+    for stride in (8, 16, 32):
+        x = down(x, 8)
+        head = g.op("Relu", g.conv(x, 8, 8))
+        outs += [(f"cls{stride}", g.op("Sigmoid", g.conv(head, 8, 1, 1)), 1), (f"dis{stride}", g.conv(head, 8, 32, 1), 32)]
+    g.nodes += [h.make_node("Identity", [made], [name], name=name) for name, made, _ in outs]
+    side = lambda name: 64 // int(name[3:])
+    final = [h.make_tensor_value_info(name, TensorProto.FLOAT, (1, c, side(name), side(name))) for name, _, c in outs]
+    graph = h.make_graph(g.nodes, "nanodet", [h.make_tensor_value_info("x", TensorProto.FLOAT, g.shape)], final, g.inits)
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", g.opset)], ir_version=8)
+
+
+with open(os.path.join(here, "nanodet.onnx"), "wb") as out:
+    out.write(nanodet().SerializeToString())

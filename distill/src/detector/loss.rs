@@ -29,7 +29,6 @@ use crate::loss::vector::sigmoid;
 use crate::nn::{by_hand::of_one, vectorised};
 use candle_core::Tensor;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 
 /// The least weight of a cell that sees an object: boxes that are still far off are learnt as well.
@@ -38,8 +37,7 @@ const LEAST_WEIGHT: f32 = 0.1;
 const CHUNK: usize = 256;
 
 /// How much the parts of the loss weigh.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     /// Of the classes.
     pub classes: f64,
@@ -81,6 +79,9 @@ impl Default for Objective {
 }
 
 impl Objective {
+    /// The largest weight that makes sense.
+    pub const MOST: f64 = 1e6;
+
     /// # Errors
     /// `Input` for a number that makes no sense.
     pub fn check(&self) -> Result<()> {
@@ -92,7 +93,7 @@ impl Objective {
             ("kd_boxes", self.kd_boxes),
             ("kd_features", self.kd_features),
         ] {
-            within(name, weight, 0.0, 1e6)?;
+            within(name, weight, 0.0, Self::MOST)?;
         }
         within("beta", self.beta.into(), 1.0, 10.0)?;
         within("temperature", self.temperature.into(), 0.01, 100.0)?;

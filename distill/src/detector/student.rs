@@ -113,6 +113,43 @@ impl Detector {
         Ok(())
     }
 
+    /// Begins with what a detector of the same shape had learnt: its variables and [statistics](Self::statistics) by their
+    /// names. The last layers of one with another number of classes are of no use; then this is false, and the student's stay
+    /// as they are.
+    ///
+    /// # Errors
+    /// `Input` for a detector of another shape; nothing is taken over then.
+    pub fn init_from(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<bool> {
+        let other =
+            |what: String| Error::input(format!("{what}, expected best.safetensors of a student of this shape"));
+        let statistics = self.statistics()?;
+        let strange = |name: &&String| !self.variables.contains_key(*name) && !statistics.contains_key(*name);
+        if let Some(name) = tensors.keys().find(strange) {
+            return Err(other(format!("the student has no `{name}`")));
+        }
+        if let Some(name) = statistics.keys().find(|name| !tensors.contains_key(*name)) {
+            return Err(other(format!("there is no `{name}`")));
+        }
+        let mut taken = Vec::new();
+        for (name, variable) in &self.variables {
+            let theirs = tensors.get(name).ok_or_else(|| other(format!("there is no `{name}`")))?;
+            let is_last = name.starts_with("head") && name.contains(".out.");
+            match (theirs.dims(), variable.dims()) {
+                (found, expected) if found == expected => taken.push((variable, theirs)),
+                (found, expected) if is_last && found.get(1..) == expected.get(1..) => {}
+                (found, expected) => return Err(other(format!("`{name}` is {found:?}, the student's {expected:?}"))),
+            }
+        }
+        let all = taken.len() == self.variables.len();
+        let taken = taken.into_iter().map(|(variable, theirs)| Ok((variable.clone(), theirs.to_device(&self.device)?)));
+        let taken = taken.collect::<Result<Vec<_>>>()?;
+        self.set_statistics(tensors)?;
+        for (variable, theirs) in taken {
+            variable.set(&theirs)?;
+        }
+        Ok(all)
+    }
+
     /// The running moments of the norm after the convolution called `name`.
     pub(super) fn running(&self, name: &str) -> &Moments {
         &self.running[name]

@@ -322,3 +322,46 @@ fn what_does_not_fit_the_outputs_is_refused() {
     assert!(run(&targets, soft(rows * 2, SoftBoxes::Bins(vec![0.0; rows * 12])), Objective::default()).is_err());
     assert!(run(&targets, soft(rows * 2, SoftBoxes::Rects(vec![])), Objective::default()).is_err());
 }
+
+#[test]
+fn a_detector_begins_with_one_of_its_shape() {
+    let mut first = Detector::new(small(), 3, &Device::Cpu).unwrap();
+    first.train(&pictures(2, [64, 32]), [64, 32]).unwrap();
+    let all = |detector: &Detector| {
+        let variables = detector.variables().iter().map(|(name, var)| (name.clone(), var.as_tensor().clone()));
+        variables.chain(detector.statistics().unwrap()).collect::<BTreeMap<String, Tensor>>()
+    };
+    let numbers = |detector: &Detector| -> BTreeMap<String, Vec<f64>> {
+        all(detector).iter().map(|(name, tensor)| (name.clone(), list(tensor))).collect()
+    };
+    let learnt = all(&first);
+    let mut second = Detector::new(small(), 4, &Device::Cpu).unwrap();
+    assert!(second.init_from(&learnt).unwrap());
+    assert_eq!(numbers(&second), numbers(&first));
+
+    // Of other classes, all but what says them.
+    let mut other = Detector::new(Config { classes: 5, ..small() }, 4, &Device::Cpu).unwrap();
+    let before = numbers(&other);
+    assert!(!other.init_from(&learnt).unwrap());
+    for (name, now) in numbers(&other) {
+        let is_last = ["head0.out", "head1.out", "head2.out"].iter().any(|out| name.starts_with(out));
+        assert!(now == if is_last { before[&name].clone() } else { list(&learnt[&name]) }, "{name}");
+    }
+
+    let refused = |config: Config, tensors: &BTreeMap<String, Tensor>| {
+        let mut student = Detector::new(config, 4, &Device::Cpu).unwrap();
+        let before = numbers(&student);
+        let error = student.init_from(tensors).unwrap_err().to_string();
+        assert!(numbers(&student) == before && error.ends_with("expected best.safetensors of a student of this shape"));
+        error
+    };
+    assert!(
+        refused(Config { neck: 20, ..small() }, &learnt)
+            .contains("`head0.0.depth.norm.bias` is [16], the student's [20]")
+    );
+    assert!(refused(Config { levels: 4, ..small() }, &learnt).starts_with("there is no `head3.0.depth.norm."));
+    assert!(refused(Config { head_units: 1, ..small() }, &learnt).starts_with("the student has no `head0.1.depth."));
+    let mut broken = learnt;
+    broken.remove("stem.norm.mean");
+    assert!(refused(small(), &broken).starts_with("there is no `stem.norm.mean`"));
+}

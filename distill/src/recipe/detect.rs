@@ -16,11 +16,15 @@
 //! [augment]                     # none of its keys must be there
 //! mosaic = 0.5
 //!
+//! [init]                        # none: the student begins with random weights
+//! file = "boxes.run/best.safetensors" # of a training of the same [student]
+//!
 //! [teacher]                     # none: the student learns from the labels alone
 //! file = "nanodet.onnx"         # or a detector's GGUF file
 //! classes = { Motorcycle = "motorcycle" }
 //!
 //! [loss]
+//! kd_classes = { from = 8.0, to = 1.0 } # or a number
 //! kd_features = 4.0             # of a teacher that sees the same cells, also what it makes of a picture before its heads
 //!
 //! [train]
@@ -36,7 +40,7 @@
 //!
 //! Everything else has a default, and is described at its field.
 
-use super::{Rules, above_zero, check_output, check_there, check_train, of, read};
+use super::{Rules, Weight, above_zero, check_output, check_there, check_train, folder_of, of, read};
 use crate::{
     data::detect::{Dataset, Options, augment::Augment},
     detector::{Config, Objective, Stage},
@@ -57,6 +61,8 @@ pub struct Recipe {
     pub kind: Detect,
     /// The network.
     pub student: StudentRecipe,
+    /// What it begins with.
+    pub init: Option<InitRecipe>,
     /// What it learns from.
     pub data: DataRecipe,
     /// How pictures are changed.
@@ -66,13 +72,16 @@ pub struct Recipe {
     pub teacher: Option<TeacherRecipe>,
     /// How much the parts of the loss weigh.
     #[serde(default)]
-    pub loss: Objective,
+    pub loss: LossRecipe,
     /// How.
     pub train: TrainRecipe,
     /// At last, it is made to compute in bytes.
     pub quantize: Option<QuantizeRecipe>,
     /// What comes out.
     pub output: OutputRecipe,
+    /// The file that all of this was read from.
+    #[serde(skip)]
+    pub file: PathBuf,
 }
 
 /// The only kind of such recipes.
@@ -124,6 +133,15 @@ impl StudentRecipe {
         config.check().map_err(|error| error.at("[student]"))?;
         Ok(config)
     }
+}
+
+/// `[init]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitRecipe {
+    /// `best.safetensors` of the training of a student of the same shape. Of another number of classes, its last layers are
+    /// of no use. A GGUF file will not do: its norms are folded into its weights.
+    pub file: PathBuf,
 }
 
 /// `[data]`
@@ -181,6 +199,47 @@ pub struct TeacherRecipe {
     /// The part of the training, 0 to 1, after which only the labels teach.
     #[serde(default = "defaults::until")]
     pub until: f64,
+}
+
+/// `[loss]`: an [`Objective`] of which the teacher's part may change during the training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "they are those of the objective")]
+pub struct LossRecipe {
+    pub classes: f64,
+    pub boxes: f64,
+    pub bins: f64,
+    pub kd_classes: Weight,
+    pub kd_boxes: Weight,
+    pub kd_features: Weight,
+    pub beta: f32,
+    pub temperature: f32,
+    pub floor: f32,
+}
+
+impl Default for LossRecipe {
+    fn default() -> Self {
+        let Objective { classes, boxes, bins, kd_classes, kd_boxes, kd_features, beta, temperature, floor } =
+            Objective::default();
+        let [kd_classes, kd_boxes, kd_features] = [kd_classes, kd_boxes, kd_features].map(Weight::Fixed);
+        Self { classes, boxes, bins, kd_classes, kd_boxes, kd_features, beta, temperature, floor }
+    }
+}
+
+impl LossRecipe {
+    /// The objective in which each of the teacher's weights is what `number` says.
+    pub fn with(&self, number: impl Fn(Weight) -> f64) -> Objective {
+        let Self { classes, boxes, bins, kd_classes, kd_boxes, kd_features, beta, temperature, floor } = *self;
+        let [kd_classes, kd_boxes, kd_features] = [kd_classes, kd_boxes, kd_features].map(number);
+        Objective { classes, boxes, bins, kd_classes, kd_boxes, kd_features, beta, temperature, floor }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.kd_classes.check("kd_classes", Objective::MOST)?;
+        self.kd_boxes.check("kd_boxes", Objective::MOST)?;
+        self.kd_features.check("kd_features", Objective::MOST)?;
+        self.with(|_| 0.0).check()
+    }
 }
 
 /// `[train]`
@@ -292,13 +351,17 @@ impl Recipe {
 }
 
 impl Rules for Recipe {
-    fn place(&mut self, folder: &Path, data_root: Option<&Path>) {
+    fn place(&mut self, file: &Path, data_root: Option<&Path>) {
+        self.file = file.to_path_buf();
+        let folder = folder_of(file);
         let DataRecipe { folder: data, train, validation, test, unlabelled, .. } = &mut self.data;
         let parts = [Some(train), Some(validation), test.as_mut()].into_iter().flatten().flat_map(Part::paths);
         let root = data_root.unwrap_or(folder);
         data.iter_mut().chain(parts).chain(unlabelled).for_each(|path| *path = root.join(&*path));
+        let init = self.init.as_mut().map(|init| &mut init.file);
         let teacher = self.teacher.as_mut().map(|teacher| &mut teacher.file);
-        teacher.into_iter().chain([&mut self.output.file]).for_each(|path| *path = folder.join(&*path));
+        let others = init.into_iter().chain(teacher).chain([&mut self.output.file]);
+        others.for_each(|path| *path = folder.join(&*path));
     }
 
     fn check(&self) -> Result<()> {
@@ -345,15 +408,29 @@ impl Rules for Recipe {
             }
         }
         named.extend(unlabelled.iter().map(|path| ("data.unlabelled", path.as_path())));
+        named.extend(self.init.iter().map(|init| ("init.file", init.file.as_path())));
         named.extend(self.teacher.iter().map(|teacher| ("teacher.file", teacher.file.as_path())));
         for (key, path) in &named {
             check_there(key, path)?;
+        }
+        if let Some(init) = self.init.as_ref().filter(|init| init.file.extension().is_some_and(|end| end == "gguf")) {
+            let (file, expected) = (init.file.display(), "expected best.safetensors in the folder of its training");
+            return Err(Error::input(format!("init.file: {file} has its norms folded into its weights, {expected}")));
         }
         check_output(&self.output.file, named.iter().map(|(_, path)| *path))
     }
 }
 
 impl Recipe {
+    /// Has the student begin with the weights in `file`, instead of those that the recipe names.
+    ///
+    /// # Errors
+    /// `Input` if it is not there, or would be replaced by the student.
+    pub fn init_from(&mut self, file: &Path) -> Result<()> {
+        self.init = Some(InitRecipe { file: file.to_path_buf() });
+        self.check_files()
+    }
+
     /// Opens a part of the data.
     ///
     /// # Errors
@@ -419,9 +496,11 @@ file = "out.gguf"
         let config = recipe.student.config(5).unwrap();
         assert_eq!((config.width, config.height, config.stem, config.neck), (320, 256, 16, 64));
         assert_eq!((recipe.train.batch, recipe.quantize.unwrap().pictures, recipe.loss.boxes), (8, 200, 2.0));
+        assert_eq!((recipe.loss.kd_boxes, recipe.loss.kd_classes), (Weight::Fixed(0.25), Weight::Fixed(8.0)));
         assert_eq!((recipe.augment.at(0.5).mosaic, recipe.augment.at(0.9).mosaic), (0.25, 0.0));
         let Part::Other { folder, .. } = recipe.data.validation else { panic!("{:?}", recipe.data.validation) };
         assert!(folder.ends_with("distill/src"), "{folder:?}");
+        assert!(recipe.file.ends_with("recipe.toml"), "{:?}", recipe.file);
     }
 
     #[test]
@@ -437,6 +516,11 @@ file = "out.gguf"
             ("folder = \"src\", split", "folder = \"nowhere\", split", "data.validation: "),
             ("{ folder = \"src\", split = \"val\" }", "3", "expected a split, or { folder"),
             ("kd_boxes = 0.25", "kd_boxes = -1.0", "[loss]: kd_boxes is -1"),
+            ("kd_boxes = 0.25", "kd_boxes = { from = 1, to = -1 }", "[loss]: kd_boxes.to is -1, expected 0 to 1000000"),
+            ("kd_boxes = 0.25", "kd_boxes = { from = 1 }", "expected a number, or { from = a number, to = a number }"),
+            ("kd_boxes = 0.25", "beta = 0.5", "[loss]: beta is 0.5, expected 1 to 10"),
+            ("[teacher]", "[init]\nfile = \"no.safetensors\"\n[teacher]", "init.file: "),
+            ("[teacher]", "[init]\nfile = \"Cargo.toml\"\nlayers = [0]\n[teacher]", "unknown field `layers`"),
             ("Cargo.toml", "no.onnx", "no.onnx is not there, expected a file"),
             ("[teacher]\nfile = \"Cargo.toml\"\nclasses = { Car = \"car\" }", "", ""),
             ("epochs = 3", "", "[train] takes steps or epochs"),

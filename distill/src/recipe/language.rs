@@ -1,6 +1,6 @@
 //! Recipes of students that read and write.
 
-use super::{Rules, above_zero, check_output, check_there, check_train, of, read};
+use super::{Rules, Weight, above_zero, check_output, check_there, check_train, folder_of, of, read};
 use crate::{
     data::text::{Kind, split::HeldOut},
     error::{Error, Result, within},
@@ -125,7 +125,7 @@ pub struct TeacherRecipe {
 #[serde(deny_unknown_fields, default)]
 pub struct LossRecipe {
     /// The part of cross-entropy with the text, by default 0.5; the rest is the teacher's.
-    pub alpha: Option<Alpha>,
+    pub alpha: Option<Weight>,
     /// How the teacher's part is measured, by default by forward KL.
     pub divergence: Option<Divergence>,
     /// Temperature of the teacher's part, by default 2.
@@ -136,8 +136,8 @@ pub struct LossRecipe {
 
 impl LossRecipe {
     /// The part of the text.
-    pub fn alpha(&self) -> Alpha {
-        self.alpha.unwrap_or(Alpha::Fixed(0.5))
+    pub fn alpha(&self) -> Weight {
+        self.alpha.unwrap_or(Weight::Fixed(0.5))
     }
 
     /// How the teacher's part is measured.
@@ -151,13 +151,7 @@ impl LossRecipe {
     }
 
     fn check(&self) -> Result<()> {
-        match self.alpha() {
-            Alpha::Fixed(alpha) => within("loss.alpha", alpha, 0.0, 1.0)?,
-            Alpha::Cosine { from, to } => {
-                within("loss.alpha.from", from, 0.0, 1.0)?;
-                within("loss.alpha.to", to, 0.0, 1.0)?;
-            }
-        }
+        self.alpha().check("loss.alpha", 1.0)?;
         self.divergence().check().map_err(|error| error.at("loss.divergence"))?;
         within("loss.temperature", self.temperature(), 0.01, 100.0)?;
         within("loss.label_smoothing", self.label_smoothing, 0.0, 0.9)
@@ -170,19 +164,6 @@ impl LossRecipe {
             [("alpha", alpha.is_some()), ("divergence", divergence.is_some()), ("temperature", temperature.is_some())];
         keys.into_iter().find_map(|(key, is_there)| is_there.then_some(key))
     }
-}
-
-/// A number from 0 to 1, or one that changes during the training.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields, expecting = "expected a number, or { from = a number, to = a number }")]
-#[allow(missing_docs)]
-pub enum Alpha {
-    Fixed(f64),
-    /// Half a cosine wave from the first step to the last.
-    Cosine {
-        from: f64,
-        to: f64,
-    },
 }
 
 /// `[train]`
@@ -352,7 +333,8 @@ impl Recipe {
 }
 
 impl Rules for Recipe {
-    fn place(&mut self, folder: &Path, data_root: Option<&Path>) {
+    fn place(&mut self, file: &Path, data_root: Option<&Path>) {
+        let folder = folder_of(file);
         let data = data_root.unwrap_or(folder);
         let files = self.data.files.iter_mut().chain(&mut self.data.often);
         files.for_each(|file| *file = data.join(&*file));
@@ -579,12 +561,12 @@ file = "out.gguf"
     fn what_is_not_said_has_a_default() {
         let recipe = parse(RECIPE).unwrap();
         assert_eq!((recipe.data.validation, recipe.train.clip, recipe.output.dtype.as_str()), (500, 1.0, "q8_0"));
-        assert_eq!(recipe.loss.alpha(), Alpha::Cosine { from: 0.9, to: 0.1 });
+        assert_eq!(recipe.loss.alpha(), Weight::Cosine { from: 0.9, to: 0.1 });
         assert_eq!(recipe.loss.divergence(), Divergence::SkewedReverseKl(0.9));
         let loss = LossRecipe::default();
         assert_eq!(
             (loss.alpha(), loss.divergence(), loss.temperature()),
-            (Alpha::Fixed(0.5), Divergence::ForwardKl, 2.0)
+            (Weight::Fixed(0.5), Divergence::ForwardKl, 2.0)
         );
     }
 

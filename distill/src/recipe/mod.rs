@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`language`] | students that read and write, as below |
 //! | [`detect`](mod@detect) | students that look at pictures |
+//! | `weight.rs` | weights that change during the training |
 //!
 //! ```toml
 //! kind = "translate"            # or "chat"; "detect" is another world
@@ -48,11 +49,13 @@ use std::{fs, path::Path};
 
 pub mod detect;
 pub mod language;
+mod weight;
 
 pub use language::{
-    Alpha, DataRecipe, InitRecipe, Learner, LossRecipe, OnPolicyRecipe, OutputRecipe, QuantizeRecipe, Recipe,
-    TeacherRecipe, TokenizerRecipe, TrainRecipe,
+    DataRecipe, InitRecipe, Learner, LossRecipe, OnPolicyRecipe, OutputRecipe, QuantizeRecipe, Recipe, TeacherRecipe,
+    TokenizerRecipe, TrainRecipe,
 };
+pub use weight::Weight;
 
 /// A recipe of any kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,8 +100,8 @@ impl AnyRecipe {
 
 /// What recipes of all kinds have in common.
 trait Rules: DeserializeOwned {
-    /// Makes paths relative to where we are.
-    fn place(&mut self, folder: &Path, data_root: Option<&Path>);
+    /// Makes the paths of the recipe in `file` relative to where we are.
+    fn place(&mut self, file: &Path, data_root: Option<&Path>);
 
     /// Refuses what makes no sense, whatever the files hold.
     fn check(&self) -> Result<()>;
@@ -110,10 +113,15 @@ trait Rules: DeserializeOwned {
 /// The recipe that is the text of the file at `path`.
 fn of<R: Rules>(text: &str, path: &Path, data_root: Option<&Path>) -> Result<R> {
     let mut recipe: R = parse(text)?;
-    recipe.place(path.parent().unwrap_or(Path::new("")), data_root);
+    recipe.place(path, data_root);
     recipe.check()?;
     recipe.check_files()?;
     Ok(recipe)
+}
+
+/// The folder that a file is in.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
 }
 
 /// Checks what all sections `[train]` have.

@@ -24,6 +24,11 @@ pub(super) trait Course {
     /// Before the first step of a phase other than the first one.
     fn begin(&mut self, phase: Phase) -> Result<()>;
 
+    /// Why it ends before its last step, if it does.
+    fn over(&self) -> Option<String> {
+        None
+    }
+
     /// One change of the weights. Returns the loss, and how much was read a second.
     fn step(&mut self, moment: Moment) -> Result<(f64, f64)>;
 
@@ -45,6 +50,10 @@ pub(super) fn run(course: &mut impl Course, eval_every: u64, watch: &mut dyn Wat
     let steps = course.schedule().steps();
     let mut saved = Instant::now();
     while course.step_number() < steps {
+        if let Some(why) = course.over() {
+            watch.say(&why);
+            break;
+        }
         let moment = course.schedule().at(course.step_number());
         if moment.since == 0 && course.step_number() > 0 {
             course.begin(moment.phase)?;
@@ -62,7 +71,7 @@ pub(super) fn run(course: &mut impl Course, eval_every: u64, watch: &mut dyn Wat
             course.save()?;
             saved = Instant::now();
         }
-        if watch.stop() && course.step_number() < steps {
+        if watch.stop() && course.step_number() < steps && course.over().is_none() {
             course.save()?;
             course.draw()?;
             return Ok(false);

@@ -159,11 +159,12 @@ pub fn use_threads(threads: usize) {
 /// Removes what an earlier training left.
 fn forget(folder: &Path) -> Result<()> {
     use files::{BEST, CHECKPOINT, METRICS, TOKENIZER};
-    for name in [CHECKPOINT, BEST, METRICS, TOKENIZER] {
-        let path = folder.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, &error)),
-            _ => {}
+    let failed = |error| Error::io(folder, &error);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if [CHECKPOINT, BEST, METRICS, TOKENIZER].contains(&name) || detect::sheet::is_name(name) {
+            fs::remove_file(&path).map_err(|error| Error::io(&path, &error))?;
         }
     }
     Ok(())

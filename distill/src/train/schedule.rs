@@ -1,6 +1,6 @@
 //! What each step of a training is: its phase, and its learning rate.
 
-use crate::recipe::{Alpha, Recipe};
+use crate::recipe::{Recipe, Weight};
 use std::f64::consts::PI;
 
 /// A part of a training.
@@ -134,12 +134,14 @@ impl Schedule {
     }
 }
 
-impl Alpha {
-    /// The part of cross-entropy with the text at a step.
+impl Weight {
+    /// What it is at a step. It changes in the first phase.
     pub fn at(self, moment: &Moment) -> f64 {
         match (self, moment.phase) {
-            (Self::Fixed(alpha), _) => alpha,
-            (Self::Cosine { from, to }, Phase::Text) => to + (from - to) * wave(moment.since, moment.of),
+            (Self::Fixed(weight), _) => weight,
+            (Self::Cosine { from, to }, Phase::Text | Phase::Pictures) => {
+                to + (from - to) * wave(moment.since, moment.of)
+            }
             (Self::Cosine { to, .. }, _) => to,
         }
     }
@@ -178,10 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn alpha_goes_from_one_end_to_the_other() {
+    fn weights_go_from_one_end_to_the_other() {
         let schedule = schedule();
-        let alpha = |done| Alpha::Cosine { from: 0.9, to: 0.1 }.at(&schedule.at(done));
-        assert!((alpha(0) - 0.9).abs() < 1e-12 && (alpha(50) - 0.5).abs() < 1e-12);
-        assert!(alpha(99) < 0.11 && alpha(100) == 0.1);
+        let weight = |done| Weight::Cosine { from: 0.9, to: 0.1 }.at(&schedule.at(done));
+        assert!((weight(0) - 0.9).abs() < 1e-12 && (weight(50) - 0.5).abs() < 1e-12);
+        assert!(weight(99) < 0.11 && weight(100) == 0.1);
+        let pictures = Moment { phase: Phase::Pictures, ..schedule.at(50) };
+        assert!((Weight::Cosine { from: 8.0, to: 0.0 }.at(&pictures) - 4.0).abs() < 1e-12);
+        assert_eq!(Weight::Fixed(8.0).at(&pictures), 8.0);
     }
 }

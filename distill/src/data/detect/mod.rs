@@ -2,7 +2,7 @@
 //!
 //! - YOLO: a label file for each picture, with a line `class x y width height` for each box; the numbers are fractions of
 //!   the picture, and x, y the box's centre. A line of a class and a polygon (`class x y x y x y …`) gives the polygon's
-//!   box. A picture without a label file has no boxes.
+//!   box. A picture without a label file has no boxes; those, and label files without a picture, are counted.
 //!   Label files are in `labels` where pictures are in `images`, or beside the pictures.
 //!   `data.yaml` names the classes and the splits (folders, or files that list pictures), or else `classes.txt` the
 //!   classes, and the splits are `<split>/images`, `images/<split>`, `<split>` or `<split>.txt`.
@@ -138,17 +138,21 @@ pub struct Dataset {
     pub class_ids: Vec<i64>,
     /// The pictures: split by split, COCO's by id, others by name or as listed.
     pub pictures: Vec<Item>,
-    /// Boxes that are not wholly within their pictures.
+    /// What may well be a mistake.
     pub odd: Odd,
 }
 
-/// Boxes that are not wholly within their pictures.
+/// What may well be a mistake, but is no reason to refuse a data set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Odd {
-    /// Those that have no area there. They were left out.
+    /// Boxes that have no area within their pictures. They were left out.
     pub dropped: Bad,
-    /// Those of which the picture's edge cut off more than a pixel, which rounding may well do.
+    /// Boxes of which the picture's edge cut off more than a pixel, which rounding may well do.
     pub clipped: Bad,
+    /// Pictures without a label file, which have no boxes, as those with an empty one.
+    pub unlabelled: Bad,
+    /// Label files without a picture.
+    pub stray: Bad,
 }
 
 impl Odd {
@@ -156,6 +160,8 @@ impl Odd {
     fn extend(&mut self, other: Self) {
         self.dropped.extend(other.dropped);
         self.clipped.extend(other.clipped);
+        self.unlabelled.extend(other.unlabelled);
+        self.stray.extend(other.stray);
     }
 
     /// What is left of a box within its picture, if anything. `place` says where the box was read.
@@ -172,9 +178,13 @@ impl Odd {
 
     /// For people: a line for each kind of which there are some.
     pub fn lines(&self) -> impl Iterator<Item = String> {
-        let dropped = (self.dropped.count > 0).then(|| self.dropped.summary("boxes"));
-        let clipped = (self.clipped.count > 0).then(|| self.clipped.told("boxes cut off at the edge of the picture"));
-        dropped.into_iter().chain(clipped)
+        let all = [
+            (&self.dropped, "boxes left out"),
+            (&self.clipped, "boxes cut off at the edge of the picture"),
+            (&self.unlabelled, "pictures without a label file, which count as empty"),
+            (&self.stray, "label files without a picture"),
+        ];
+        all.into_iter().filter(|(odd, _)| odd.count > 0).map(|(odd, what)| odd.told(what))
     }
 }
 

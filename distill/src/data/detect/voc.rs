@@ -1,7 +1,10 @@
 //! Pascal VOC: an XML file of boxes for each picture.
 
 use super::{Dataset, Item, Odd, Splits, Truth, size_of, yolo};
-use crate::error::{Error, Result};
+use crate::{
+    data::Bad,
+    error::{Error, Result},
+};
 use pupil::image::EXTENSIONS;
 use roxmltree::{Document, Node};
 use std::{
@@ -12,49 +15,67 @@ use std::{
 
 /// The annotation files of a folder, split by split, if it has any.
 pub(super) fn files(folder: &Path, splits: &Splits) -> Result<Option<Vec<PathBuf>>> {
-    let all = listed(folder, &Splits::new(None)?, |_| Error::input(""))?;
-    if all.is_none() {
+    let has_splits = !Splits::new(None)?.find(|split| place_of(folder, split), |_| Error::input(""))?.is_empty();
+    if !has_splits && !has_xml(&whole(folder)) {
         return Ok(None);
     }
-    let missing = |split: &str| {
-        let expected = format!("expected ImageSets/Main/{split}.txt, or {split} with .xml files");
-        Error::input(format!("{}: no split `{split}`, {expected}", folder.display()))
-    };
-    listed(folder, splits, missing)
+    listed(folder, splits).map(Some)
 }
 
-/// The files of these splits; without splits, all that there are.
-fn listed(folder: &Path, splits: &Splits, missing: impl Fn(&str) -> Error) -> Result<Option<Vec<PathBuf>>> {
+/// Where all annotation files are, if there are no splits.
+fn whole(folder: &Path) -> PathBuf {
     let annotations = folder.join("Annotations");
-    let of_split = |split: &str| match annotations.is_dir() {
+    if annotations.is_dir() { annotations } else { folder.into() }
+}
+
+/// The list of a split, or its folder.
+fn place_of(folder: &Path, split: &str) -> Option<PathBuf> {
+    match folder.join("Annotations").is_dir() {
         true => Some(folder.join("ImageSets/Main").join(format!("{split}.txt"))).filter(|list| list.is_file()),
         false => {
             let places = [folder.join(split).join("Annotations"), folder.join(split)];
             places.into_iter().find(|place| has_xml(place))
         }
-    };
-    let has_splits = !Splits::new(None)?.find(of_split, |_| Error::input(""))?.is_empty();
-    let whole = if annotations.is_dir() { &annotations } else { folder };
-    if !has_splits && !has_xml(whole) {
-        return Ok(None);
     }
+}
+
+/// The files of these splits; without splits, all that there are.
+fn listed(folder: &Path, splits: &Splits) -> Result<Vec<PathBuf>> {
+    let missing = |split: &str| {
+        let expected = format!("expected ImageSets/Main/{split}.txt, or {split} with .xml files");
+        Error::input(format!("{}: no split `{split}`, {expected}", folder.display()))
+    };
     let mut all = Vec::new();
-    for place in splits.find(of_split, missing)? {
-        if place.is_dir() {
-            all.extend(xml_in(&place)?);
-            continue;
-        }
-        // Lists of a class have a second column.
-        let names = yolo::text_of(&place)?;
-        let names = names.lines().filter_map(|line| line.split_whitespace().next());
-        all.extend(names.map(|name| annotations.join(format!("{name}.xml"))));
+    for place in splits.find(|split| place_of(folder, split), missing)? {
+        all.extend(if place.is_dir() { xml_in(&place)? } else { in_list(&place, &folder.join("Annotations"))? });
     }
     if all.is_empty() {
-        all = xml_in(whole)?;
+        all = xml_in(&whole(folder))?;
     }
     let mut seen = HashSet::new();
     all.retain(|path| seen.insert(path.clone()));
-    Ok(Some(all))
+    Ok(all)
+}
+
+/// The files that a list names, all of which must be there.
+fn in_list(list: &Path, annotations: &Path) -> Result<Vec<PathBuf>> {
+    let (names, mut files, mut missing) = (yolo::text_of(list)?, Vec::new(), Bad::default());
+    for (i, line) in names.lines().enumerate() {
+        // Lists of a class have a second column.
+        let Some(name) = line.split_whitespace().next() else { continue };
+        let path = annotations.join(format!("{name}.xml"));
+        match path.is_file() {
+            true => files.push(path),
+            false => missing.add(|| format!("line {} `{name}`", i + 1)),
+        }
+    }
+    match missing.count {
+        0 => Ok(files),
+        _ => {
+            let what = missing.told("names without a file in Annotations");
+            Err(Error::format(format!("{}: {what}, expected one for each", list.display())))
+        }
+    }
 }
 
 fn is_xml(path: &Path) -> bool {
@@ -79,7 +100,7 @@ pub(super) fn open(folder: &Path, files: &[PathBuf]) -> Result<Dataset> {
     let classes = match yolo::listed_classes(folder)? {
         Some(classes) => classes,
         None => {
-            let all = listed(folder, &Splits::new(None)?, |_| Error::input(""))?.unwrap_or_default();
+            let all = listed(folder, &Splits::new(None)?)?;
             let mut names = BTreeSet::new();
             for path in all.iter().chain(files).collect::<BTreeSet<_>>() {
                 let text = yolo::text_of(path)?;

@@ -1,10 +1,13 @@
 //! YOLO folders: a text file of boxes for each picture.
 
 use super::{Dataset, Item, Odd, Splits, Truth, first_file, size_of, yaml::Yaml};
-use crate::error::{Error, Result};
+use crate::{
+    data::Bad,
+    error::{Error, Result},
+};
 use pupil::image::{EXTENSIONS, list};
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs,
     path::{Component, Path, PathBuf},
 };
@@ -100,17 +103,27 @@ pub(super) fn text_of(path: &Path) -> Result<String> {
 fn read(classes: Vec<String>, places: &[PathBuf], root: &Path) -> Result<Dataset> {
     let class_ids = (0..).take(classes.len()).collect();
     let mut dataset = Dataset { classes, class_ids, pictures: Vec::new(), odd: Odd::default() };
-    let (mut seen, mut labelled) = (HashSet::new(), false);
+    let (mut seen, mut folders) = (HashSet::new(), BTreeSet::new());
     for place in places {
-        for path in pictures(place, root)? {
+        let pictures = pictures(place, root)?;
+        match place.is_dir() {
+            true => _ = folders.insert(place.clone()),
+            false => folders.extend(pictures.iter().filter_map(|path| Some(path.parent()?.to_path_buf()))),
+        }
+        for path in pictures {
             if seen.insert(path.clone()) {
-                labelled |= add(&mut dataset, path)?;
+                add(&mut dataset, path)?;
             }
         }
     }
+    let mut stray = BTreeSet::new();
+    for folder in folders {
+        stray.extend(stray_labels(&folder)?);
+    }
+    stray.iter().for_each(|path| dataset.odd.stray.add(|| path.display().to_string()));
     match dataset.pictures.first() {
         // Single pictures may have no boxes; if none has a file, they are elsewhere.
-        Some(first) if !labelled => {
+        Some(first) if dataset.odd.unlabelled.count == dataset.pictures.len() => {
             let [label, _] = label_paths(&first.path);
             Err(Error::format(format!("no picture has a label file, expected files like {}", label.display())))
         }
@@ -123,39 +136,85 @@ fn pictures(place: &Path, root: &Path) -> Result<Vec<PathBuf>> {
     if place.is_dir() {
         return Ok(list(place, DEPTH)?);
     }
-    let mut paths = Vec::new();
-    let folder = place.parent().unwrap_or(root);
-    for line in text_of(place)?.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let line = line.strip_prefix("./").unwrap_or(line);
-        let beside = folder.join(line);
-        paths.push(if beside.exists() { beside } else { root.join(line) });
+    let (mut paths, mut missing) = (Vec::new(), Bad::default());
+    let folders = [place.parent().unwrap_or(root), root];
+    for (i, line) in text_of(place)?.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty()) {
+        let name = line.strip_prefix("./").unwrap_or(line);
+        match folders.iter().map(|folder| folder.join(name)).find(|path| path.exists()) {
+            Some(path) => paths.push(path),
+            None => missing.add(|| format!("line {} `{line}`", i + 1)),
+        }
     }
-    match paths.is_empty() {
-        true => Err(Error::format(format!("{}: no pictures, expected a path on each line", place.display()))),
-        false => Ok(paths),
+    let wrong = |what: String| Error::format(format!("{}: {what}, expected a path on each line", place.display()));
+    match (missing.count, paths.is_empty()) {
+        (0, false) => Ok(paths),
+        (0, true) => Err(wrong("no pictures".into())),
+        _ => Err(wrong(missing.told("pictures that are not there"))),
     }
 }
 
-/// Adds a picture, and says whether it has a label file.
-fn add(dataset: &mut Dataset, path: PathBuf) -> Result<bool> {
+/// Adds a picture.
+fn add(dataset: &mut Dataset, path: PathBuf) -> Result<()> {
     let size = size_of(&path)?;
-    let label = label_paths(&path).into_iter().find(|path| path.is_file());
-    let boxes = match &label {
-        Some(label) => read_label(label, size, dataset.classes.len(), &mut dataset.odd)?,
-        None => Vec::new(),
+    let boxes = match label_paths(&path).into_iter().find(|path| path.is_file()) {
+        Some(label) => read_label(&label, size, dataset.classes.len(), &mut dataset.odd)?,
+        None => {
+            dataset.odd.unlabelled.add(|| path.display().to_string());
+            Vec::new()
+        }
     };
     dataset.pictures.push(Item { path, size, boxes });
-    Ok(label.is_some())
+    Ok(())
+}
+
+/// The label files for pictures of a folder, in `labels` and beside them, that have no picture.
+fn stray_labels(folder: &Path) -> Result<Vec<PathBuf>> {
+    let stem = |path: &Path, root: &Path| path.strip_prefix(root).map(|path| path.with_extension("")).ok();
+    let pictures: HashSet<_> = list(folder, DEPTH)?.iter().filter_map(|path| stem(path, folder)).collect();
+    let mut stray = Vec::new();
+    for place in BTreeSet::from([in_labels(folder), folder.to_path_buf()]).into_iter().filter(|place| place.is_dir()) {
+        let mut labels = text_files(&place, DEPTH)?;
+        labels.retain(|path| !is_other(path) && stem(path, &place).is_some_and(|stem| !pictures.contains(&stem)));
+        stray.extend(labels);
+    }
+    Ok(stray)
+}
+
+/// Whether a text file is no label file: the classes, a split's list, what is hidden.
+fn is_other(path: &Path) -> bool {
+    const OTHERS: [&str; 6] = ["classes", "train", "val", "valid", "validation", "test"];
+    let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with('.') || OTHERS.contains(&name)
+}
+
+/// The text files in a folder.
+fn text_files(folder: &Path, depth: usize) -> Result<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| Error::io(folder, &error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        match path.is_dir() {
+            true if depth > 0 => files.extend(text_files(&path, depth - 1)?),
+            false if path.extension().is_some_and(|end| end == "txt") => files.push(path),
+            _ => {}
+        }
+    }
+    Ok(files)
 }
 
 /// Where a picture's label file may be: in `labels` instead of `images`, or beside the picture.
 fn label_paths(picture: &Path) -> [PathBuf; 2] {
     let beside = picture.with_extension("txt");
-    let mut parts: Vec<Component> = beside.components().collect();
+    [in_labels(&beside), beside]
+}
+
+/// A path with `labels` instead of the last `images`, if that is in it.
+fn in_labels(path: &Path) -> PathBuf {
+    let mut parts: Vec<Component> = path.components().collect();
     if let Some(images) = parts.iter().rposition(|part| part.as_os_str() == "images") {
         parts[images] = Component::Normal("labels".as_ref());
     }
-    [parts.iter().collect(), beside]
+    parts.iter().collect()
 }
 
 /// The boxes in a label file, as much of them as is within the picture.

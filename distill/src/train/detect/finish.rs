@@ -2,12 +2,9 @@
 
 use super::{FileReport, Report, parameters, trainer::Trainer};
 use crate::{
-    detector::{
-        Objective,
-        export::{geometry, write},
-    },
+    detector::export::{geometry, write},
     error::{Error, Result},
-    recipe::detect::QuantizeRecipe,
+    recipe::detect::{LossRecipe, QuantizeRecipe},
     train::{
         Watch,
         course::Course,
@@ -100,7 +97,7 @@ impl Trainer<'_> {
         let loss = &recipe.loss;
         let mut words = format!("classes {}, boxes {}, bins {}", loss.classes, loss.boxes, loss.bins);
         if recipe.teacher.is_some() {
-            let Objective { kd_classes, kd_boxes, kd_features, .. } = loss;
+            let LossRecipe { kd_classes, kd_boxes, kd_features, .. } = loss;
             words += &format!(", kd_classes {kd_classes}, kd_boxes {kd_boxes}, kd_features {kd_features}");
         }
         keys.push(("pupil.loss".into(), words.into()));

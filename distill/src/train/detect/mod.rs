@@ -3,18 +3,20 @@
 //! | file | what |
 //! |---|---|
 //! | [`prepare`] | which pictures there are, and who may learn from them |
+//! | `begin.rs` | what the student begins with |
 //! | [`trainer`] | steps, measurements, checkpoints |
 //! | [`exam`] | what the runtime finds with a student's file, and how good that is |
 //! | [`sheet`] | the same as a picture for people |
 //! | `finish.rs` | the files that come out |
 
+mod begin;
 pub mod exam;
 mod finish;
 pub mod prepare;
 pub mod sheet;
 pub mod trainer;
 
-use super::{Options, Outcome, Watch, forget};
+use super::{Options, Outcome, Watch, files, forget};
 use crate::{
     detector::Detector,
     error::{Error, Result},
@@ -23,6 +25,7 @@ use crate::{
 };
 use candle_core::Device;
 use prepare::Prepared;
+use pupil::output;
 use std::{fs, path::PathBuf};
 use trainer::Trainer;
 
@@ -67,11 +70,12 @@ fn distill_on(device: &Device, recipe: &Recipe, options: &Options, watch: &mut d
     let folder = &options.folder;
     let data = Prepared::new(recipe, &mut |line| watch.say(&line))?;
     let config = recipe.student.config(data.classes.len())?;
-    let student = Detector::new(config, recipe.train.seed, device)?;
+    let student = begin::student(recipe, config, device, watch)?;
     watch.say(&format!("student: {:.2} M parameters", parameters(&student) as f64 / 1e6));
     let teacher = data.teacher(recipe, student.config(), options.threads, &mut |line| watch.say(&line))?;
     // Nothing of an earlier training is touched before it is sure that there will be one.
     fs::create_dir_all(folder).map_err(|error| Error::io(folder, &error))?;
+    output::check(&folder.join(files::BEST), recipe.init.iter().map(|init| &init.file))?;
     if options.fresh {
         forget(folder)?;
     }

@@ -83,8 +83,9 @@ impl Prepared {
         say: &mut dyn FnMut(String),
     ) -> Result<Option<Teacher>> {
         let Some(named) = &recipe.teacher else { return Ok(None) };
-        let (floor, features) = (recipe.loss.floor, recipe.loss.kd_features > 0.0);
-        let teacher = Teacher::open(&named.file, config, &self.classes, &named.classes, floor, features, threads)?;
+        let (floor, features) = (recipe.loss.floor, !recipe.loss.kd_features.is_zero());
+        let teacher = Teacher::open(&named.file, config, &self.classes, &named.classes, floor, features, threads);
+        let teacher = teacher.map_err(|error| error.at(recipe.file.display()))?;
         let more = if features { ", features" } else { "" };
         say(format!("teacher: {}, {}{more}", named.file.display(), teacher.route().describe()));
         let strangers: Vec<&str> = teacher.strangers().map(|class| self.classes[class].as_str()).collect();
@@ -103,7 +104,8 @@ impl Prepared {
 fn open(recipe: &Recipe, part: &Part, name: &str, say: &mut dyn FnMut(String)) -> Result<Dataset> {
     let dataset = recipe.dataset(part).map_err(|error| error.at(name))?;
     dataset.odd.lines().for_each(|line| say(format!("{name}: {line}")));
-    let empty = dataset.pictures.iter().filter(|item| item.boxes.is_empty()).count();
+    let without = dataset.odd.unlabelled.count;
+    let empty = dataset.pictures.iter().filter(|item| item.boxes.is_empty()).count() - without;
     say(format!("{name}: {} pictures, {empty} of them empty, {} boxes", dataset.pictures.len(), dataset.boxes()));
     Ok(dataset)
 }

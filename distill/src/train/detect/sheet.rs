@@ -20,6 +20,17 @@ const GROUND: u8 = 32;
 /// The colour of boxes that are to be found.
 const TRUTH: [u8; 3] = [255; 3];
 
+/// The name of the sheet after a step.
+pub fn name(step: u64) -> String {
+    format!("sheet-{step:06}.png")
+}
+
+/// Whether a file is called as sheets are.
+pub fn is_name(name: &str) -> bool {
+    let step = name.strip_prefix("sheet-").and_then(|rest| rest.strip_suffix(".png"));
+    step.and_then(|step| step.parse().ok()).is_some_and(|step| self::name(step) == name)
+}
+
 /// Which of `count` pictures are shown: some at equal distances.
 pub fn chosen(count: usize) -> impl Iterator<Item = usize> {
     let shown = count.min(MOST);
@@ -96,6 +107,16 @@ fn outline(rgb: &mut [u8], rect: [f32; 4]) {
 mod tests {
     use super::*;
     use crate::data::detect::Truth;
+
+    #[test]
+    fn sheets_are_known_by_their_names() {
+        assert!([0, 7, 123_456, 12_345_678].into_iter().all(|step| is_name(&name(step))));
+        assert!(
+            ["sheet-1.png", "sheet-000001.jpg", "my-sheet-000001.png", "sheet-+00001.png"]
+                .into_iter()
+                .all(|x| !is_name(x))
+        );
+    }
 
     #[test]
     fn a_sheet_has_a_tile_for_each_picture() {

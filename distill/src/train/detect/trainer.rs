@@ -1,6 +1,6 @@
 //! The training of a detector: its steps, measurements, checkpoints.
 
-use super::{exam::Exam, prepare::Prepared, sheet};
+use super::{begin, exam::Exam, prepare::Prepared, sheet};
 use crate::{
     data::detect::{Item, Truth, batches::Loader, queue::Queue},
     detector::{
@@ -113,7 +113,7 @@ impl<'r> Trainer<'r> {
             queue: Queue::new(train.workers, step, steps, make)?,
             folder: options.folder.clone(),
             metrics: Metrics::open(&options.folder.join(files::METRICS), step)?,
-            state: State { made_for: made_for(recipe, data), step: 0, standing: Standing::default(), seconds: 0.0 },
+            state: State { made_for: made_for(recipe, data)?, step: 0, standing: Standing::default(), seconds: 0.0 },
             window: Window::new(),
             lost: (Lost::default(), 0),
             threads: options.threads,
@@ -235,6 +235,12 @@ impl Course for Trainer<'_> {
         Ok(())
     }
 
+    fn over(&self) -> Option<String> {
+        let patience = self.recipe.train.patience;
+        let over = patience > 0 && self.state.standing.waited >= patience;
+        over.then(|| format!("no better measurement in {patience}: the training ends here"))
+    }
+
     fn step(&mut self, moment: Moment) -> Result<(f64, f64)> {
         let started = Instant::now();
         let number = self.state.step + 1;
@@ -248,12 +254,13 @@ impl Course for Trainer<'_> {
             Some(teacher) if moment.done() < self.taught_until => Some(teacher.look(&batch.pictures, &outputs)?),
             _ => None,
         };
-        let (mut loss, mut lost) =
-            loss(&outputs, &targets, lesson.as_ref().map(|lesson| &lesson.soft), &self.recipe.loss)?;
+        let objective = self.recipe.loss.with(|weight| weight.at(&moment));
+        let soft = lesson.as_ref().map(|lesson| &lesson.soft);
+        let (mut loss, mut lost) = loss(&outputs, &targets, soft, &objective)?;
         if let Some(Lesson { features: theirs, .. }) = lesson.filter(|lesson| !lesson.features.is_empty()) {
             let more = features(&outputs.features, self.projectors.values(), &theirs)?;
             lost.kd_features = more.to_scalar::<f32>()?.into();
-            loss = (loss + (more * self.recipe.loss.kd_features)?)?;
+            loss = (loss + (more * objective.kd_features)?)?;
         }
         let value = f64::from(loss.to_scalar::<f32>()?);
         if !value.is_finite() {
@@ -295,7 +302,7 @@ impl Course for Trainer<'_> {
         let (step, total) = (self.state.step, &answers.scores.total);
         let (ap, ap50) = (total.ap.unwrap_or(0.0), total.ap50.unwrap_or(0.0));
         // What is shown is what a user would see.
-        let sheet = self.path(&format!("sheet-{step:06}.png"));
+        let sheet = self.path(&sheet::name(step));
         sheet::save(&sheet, &self.data.validation, &answers.found, &self.data.classes, self.recipe.output.confidence)?;
         let now = Best { step, validation: 1.0 - ap, score: Some(100.0 * ap) };
         if self.state.standing.is_best(now, Judge::Score) {
@@ -319,11 +326,6 @@ impl Course for Trainer<'_> {
         let (loss, speed) = (record.loss, record.speed);
         watch.say(&format!("step {step}: loss {loss:.4}, mAP {ap:.4}, AP50 {ap50:.4}, {speed:.1} pictures/s"));
         self.metrics.add(record)?;
-        let patience = self.recipe.train.patience;
-        if patience > 0 && self.state.standing.waited >= patience {
-            watch.say(&format!("no better measurement in {patience}: the training ends here"));
-            self.state.step = self.schedule.steps();
-        }
         self.window.started = Instant::now();
         Ok(())
     }
@@ -371,13 +373,16 @@ fn optimizer(recipe: &Recipe, variables: &BTreeMap<String, Var>) -> Result<AdamW
 }
 
 /// What a checkpoint is good for: the same student, pictures and losses. How long and how it is measured may change.
-fn made_for(recipe: &Recipe, data: &Prepared) -> String {
+fn made_for(recipe: &Recipe, data: &Prepared) -> Result<String> {
     let train = recipe.train.clone();
     let train = TrainRecipe { steps: None, epochs: None, eval_every: None, patience: 0, workers: 1, ..train };
     let Recipe { student, augment, teacher, loss, data: part, .. } = recipe;
     let (pictures, boxes, repeat) = (data.album.photos().len(), data.boxes(), part.repeat);
     let teacher = teacher.as_ref().map(|teacher| (teacher.file.file_name(), &teacher.classes, teacher.until));
-    format!("{student:?} {augment:?} {teacher:?} {loss:?} {train:?} {pictures} {boxes} {repeat} {:?}", data.classes)
+    let (init, classes) = (begin::hash(recipe)?, &data.classes);
+    Ok(format!(
+        "{student:?} {init:x?} {augment:?} {teacher:?} {loss:?} {train:?} {pictures} {boxes} {repeat} {classes:?}"
+    ))
 }
 
 /// The parts of the loss by their names, each a mean over steps.
