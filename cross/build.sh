@@ -3,9 +3,10 @@
 #
 #   cross/build.sh aarch64|armv7|x86_64 [--features F,F,…] [--static] [--limit MB]
 #
-# Features are those of the program (cli/Cargo.toml), chat,translate,detect unless given. With --static the program needs
-# nothing of the system but its kernel; there is no C library then. Each artefact is printed with its size and the oldest
-# glibc that it starts with, which may be at most $PUPIL_GLIBC (2.31: Debian and Raspberry Pi OS 11, JetPack 5).
+# Features are those of the program (cli/Cargo.toml), chat,translate,detect unless given. The C library is in a folder of its
+# own, libpupil, as it is installed. With --static the program needs nothing of the system but its kernel; there is no
+# C library then. Each artefact is printed with its size and the oldest glibc that it starts with, which may be at most
+# $PUPIL_GLIBC (2.31: Debian and Raspberry Pi OS 11, Ubuntu 20.04, JetPack 5).
 set -euo pipefail
 source "$(dirname "$0")/targets.sh"
 cd "$(dirname "$0")/.."
@@ -56,10 +57,7 @@ library=capi
 [[ ,$features, != *,hf-tokenizer,* ]] || library+=,hf-tokenizer
 cargo rustc --quiet --locked --profile dist --package pupil --lib --no-default-features --features "$library" \
     --crate-type staticlib
-# Linked here, because rustc's own list of what a library exports leaves no room for versions of symbols.
-compiler=CC_${triple//-/_} soname=libpupil.so.0.1
-"${!compiler}" -shared -s -o "$built/$soname" -Wl,-soname,$soname -Wl,--version-script=cross/pupil.map -Wl,--gc-sections \
-    -Wl,--whole-archive "$built/libpupil.a" -Wl,--no-whole-archive -lpthread -ldl -lm -lgcc_s
-ln -sf $soname "$built/libpupil.so"
-check "$built/$soname"
-show "$built/libpupil.a" archive
+compiler=CC_${triple//-/_} folder=$built/libpupil
+cross/library.sh "$built/libpupil.a" "$folder" "${!compiler}"
+check "$folder/lib/$(readlink "$folder/lib/libpupil.so")"
+show "$folder/lib/libpupil.a" archive

@@ -1,15 +1,18 @@
-//! The C library: its header is current, and the example programs, compiled as strict C, do what the Rust API does.
+//! The C library: its header is current, what it exports is what the header has, and the example programs, compiled as strict
+//! C, do what the Rust API does.
 
 #[path = "../cli/tests/common/lights.rs"]
 mod lights;
 
 use pupil::text::SamplerOptions;
 use pupil::{Chat, ChatOptions, Detector, Model, TranslateOptions, Translator};
+use std::collections::BTreeSet;
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::{env, fs};
+use std::{env, fs, io};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -46,10 +49,20 @@ fn target() -> Option<String> {
     env::var("CARGO_BUILD_TARGET").ok()
 }
 
-/// The C compiler for the machine that the tests run on.
-fn compiler() -> String {
+/// Says what is not tested here; not by a macro, whose output the tests' harness keeps to itself.
+fn skipped(why: &str) {
+    writeln!(io::stderr(), "skipped: {why}").unwrap();
+}
+
+/// The C compiler for the machine that the tests run on; `None`, with a line that says so, where there is none.
+fn compiler() -> Option<String> {
     let variable = target().map(|target| format!("CC_{}", target.replace('-', "_")));
-    variable.and_then(|name| env::var(name).ok()).unwrap_or("cc".into())
+    let compiler = variable.and_then(|name| env::var(name).ok()).unwrap_or("cc".into());
+    if Command::new(&compiler).arg("--version").output().is_err() {
+        skipped("no C compiler");
+        return None;
+    }
+    Some(compiler)
 }
 
 /// The emulator of that machine, if cargo runs its programs in one.
@@ -87,26 +100,40 @@ fn library() -> &'static Path {
     })
 }
 
-/// Compiles an example; `None`, with a line that says so, where there is no C compiler.
+/// The output of a command that has to succeed.
+fn done(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The folder that `cross/library.sh` lays the C library out in, made once.
+fn installed(compiler: &str) -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libpupil");
+        let mut script = Command::new(root().join("cross/library.sh"));
+        done(script.arg(library().join("libpupil.a")).arg(&folder).arg(compiler));
+        folder
+    })
+}
+
+/// Compiles an example as what is to be called `program`, by a compiler with these flags and libraries.
+fn compile(compiler: &str, name: &str, program: &str, flags: &[&str], libraries: &[&str]) -> PathBuf {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(program);
+    let mut compile = Command::new(compiler);
+    compile.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wredundant-decls", "-Werror"]).args(flags);
+    compile.arg("-I").arg(root().join("cross/include")).arg(root().join(format!("cross/examples/{name}.c")));
+    done(compile.args(libraries).arg("-o").arg(&program));
+    program
+}
+
+/// Compiles an example with the archive, which is then a part of it; `None` where there is no C compiler.
 fn example(name: &str, flags: &[&str]) -> Option<PathBuf> {
-    if Command::new(compiler()).arg("--version").output().is_err() {
-        println!("skipped: no C compiler");
-        return None;
-    }
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}{}", flags.concat()));
-    let compiled = Command::new(compiler())
-        .args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wredundant-decls", "-Werror"])
-        .args(flags)
-        .arg("-I")
-        .arg(root().join("cross/include"))
-        .arg(root().join(format!("cross/examples/{name}.c")))
-        .arg(library().join("libpupil.a"))
-        .args(["-lm", "-lpthread", "-ldl", "-o"])
-        .arg(&program)
-        .output()
-        .unwrap();
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    Some(program)
+    let compiler = compiler()?;
+    let archive = library().join("libpupil.a");
+    let libraries = [archive.to_str().unwrap(), "-lm", "-lpthread", "-ldl"];
+    Some(compile(&compiler, name, &format!("{name}{}", flags.concat()), flags, &libraries))
 }
 
 /// Runs an example bare, with AddressSanitizer and in valgrind, where these are; gives the first run's output.
@@ -115,7 +142,7 @@ fn run(name: &str, args: &[&Path]) -> Option<Output> {
     let plain = command(plain_program.clone()).args(args).output().unwrap();
     let emulated = emulator().is_some();
     if emulated && !cfg!(target_arch = "aarch64") {
-        println!("skipped: no AddressSanitizer in this emulator");
+        skipped("no AddressSanitizer in this emulator");
     } else {
         let flags: &[&str] =
             if emulated { &["-fsanitize=address", "-static-libasan"] } else { &["-fsanitize=address"] };
@@ -133,12 +160,12 @@ fn run(name: &str, args: &[&Path]) -> Option<Output> {
     // It knows no instructions of 512 bits.
     valgrind.env("PUPIL_ISA", "portable");
     if emulated {
-        println!("skipped: no valgrind in an emulator");
+        skipped("no valgrind in an emulator");
     } else if let Ok(checked) = valgrind.output() {
         let report = String::from_utf8_lossy(&checked.stderr);
         assert_eq!(checked.status.code(), plain.status.code(), "{report}");
     } else {
-        println!("skipped: no valgrind");
+        skipped("no valgrind");
     }
     Some(plain)
 }
@@ -183,6 +210,24 @@ fn detect_finds_what_the_library_finds() {
 }
 
 #[test]
+fn frames_are_counted_as_the_library_counts_them() {
+    let model = root().join("tests/vectors/lights.gguf");
+    let frames = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi-frames.rgb");
+    let (white, red) = ((1, 2, [255; 3]), (5, 6, [255, 0, 0]));
+    let pictures = [&[white, red, (3, 3, [255; 3])][..], &[], &[red]].map(|lights| lights::picture(64, 64, 8, lights));
+    // The last one is cut off, and none.
+    let bytes = pictures.iter().map(|picture| picture.rgb()).chain([&[0; 99][..]]).collect::<Vec<_>>().concat();
+    fs::write(&frames, bytes).unwrap();
+    let Some(output) = run("frames", &[&model, Path::new("64"), Path::new("64"), &frames]) else { return };
+    assert!(output.status.success(), "{output:?}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(lines, "0\t2 white light\t1 red light\n1\n2\t1 red light\n");
+    let mut detector = Detector::open(model).unwrap();
+    let found = pictures.map(|picture| detector.detect(&picture).unwrap().len());
+    assert_eq!(found, [3, 0, 1]);
+}
+
+#[test]
 fn translate_writes_what_the_library_writes() {
     let file = root().join("tests/vectors/t5-relu.gguf");
     let texts = ["An apple. Bread?", "- face; deaf", ""];
@@ -197,14 +242,70 @@ fn translate_writes_what_the_library_writes() {
 
 #[test]
 fn what_goes_wrong_is_said_in_one_line() {
-    for (name, expected) in [
-        ("chat", "chat: cannot open the model: none.gguf: "),
-        ("detect", "detect: cannot open the detector: none.gguf: "),
-        ("translate", "translate: cannot open the translator: none.gguf: "),
+    for (name, rest, expected) in [
+        ("chat", &["x"][..], "chat: cannot open the model: none.gguf: "),
+        ("detect", &["x"], "detect: cannot open the detector: none.gguf: "),
+        ("frames", &["64", "64", "x"], "frames: cannot open the detector: none.gguf: "),
+        ("translate", &["x"], "translate: cannot open the translator: none.gguf: "),
     ] {
-        let Some(output) = run(name, &[Path::new("none.gguf"), Path::new("x")]) else { return };
+        let args: Vec<_> = ["none.gguf"].iter().chain(rest).map(Path::new).collect();
+        let Some(output) = run(name, &args) else { return };
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(message.starts_with(expected) && message.lines().count() == 1, "{message}");
     }
+}
+
+/// The functions that the header declares.
+fn declared() -> BTreeSet<String> {
+    let header = fs::read_to_string(root().join("cross/include/pupil.h")).unwrap();
+    let before = header.split('(').filter_map(|text| text.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next());
+    before.filter(|word| word.starts_with("pupil_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_shared_library_exports_what_the_header_declares_in_its_version() {
+    let Some(compiler) = compiler() else { return };
+    let folder = installed(&compiler);
+    let (version, description) = (env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"));
+    let abi = match env!("CARGO_PKG_VERSION_MAJOR") {
+        "0" => concat!("0.", env!("CARGO_PKG_VERSION_MINOR")),
+        major => major,
+    };
+    let read = |what: &str| done(Command::new("readelf").args(["--wide", what]).arg(folder.join("lib/libpupil.so")));
+    assert!(read("--dynamic").contains(&format!("soname: [libpupil.so.{abi}]")));
+    let exported = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [number, .., section, name] = columns[..] else { return None };
+        // Neither what it needs itself nor the name of the version is in a section.
+        (number.ends_with(':') && section.parse::<u16>().is_ok()).then(|| name.to_owned())
+    };
+    let symbols: BTreeSet<String> = read("--dyn-syms").lines().filter_map(exported).collect();
+    let expected: BTreeSet<String> = declared().iter().map(|name| format!("{name}@@PUPIL_{abi}")).collect();
+    assert!(expected.len() > 20 && expected.contains(&format!("pupil_version@@PUPIL_{abi}")));
+    assert_eq!(symbols, expected);
+    let package = fs::read_to_string(folder.join("lib/pkgconfig/pupil.pc")).unwrap();
+    assert!(package.contains(&format!("Description: {description}\nVersion: {version}\n")), "{package}");
+}
+
+#[test]
+fn programs_find_the_shared_library_as_pkg_config_says() {
+    let Some(compiler) = compiler() else { return };
+    let folder = installed(&compiler);
+    let mut ask = Command::new("pkg-config");
+    ask.args(["--cflags", "--libs", "pupil"]).env("PKG_CONFIG_LIBDIR", folder.join("lib/pkgconfig"));
+    if ask.output().is_err() {
+        return skipped("no pkg-config");
+    }
+    let words = done(&mut ask);
+    let path = format!("-Wl,-rpath,{}", folder.join("lib").display());
+    let libraries: Vec<&str> = words.split_whitespace().chain([path.as_str()]).collect();
+    let shared = compile(&compiler, "chat", "chat-shared", &[], &libraries);
+    let Some(whole) = example("chat", &[]) else { return };
+    assert!(fs::metadata(&shared).unwrap().len() < fs::metadata(&whole).unwrap().len() / 10);
+    let file = root().join("tests/vectors/llama.gguf");
+    let answer = |program| command(program).arg(&file).arg("hello").output().unwrap();
+    let (shared, whole) = (answer(shared), answer(whole));
+    assert!(whole.status.success(), "{whole:?}");
+    expect_the_same(&shared, &whole);
 }

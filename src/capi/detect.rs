@@ -239,3 +239,7 @@ pub unsafe extern "C" fn pupil_detector_free(detector: *mut pupil_detector) {
     // SAFETY: as the caller says.
     unsafe { free(detector) }
 }
+
+#[cfg(test)]
+#[path = "detect_tests.rs"]
+mod tests;

@@ -152,10 +152,14 @@ unsafe fn handle<'a, T>(handle: *mut T) -> Result<&'a mut T> {
 /// # Safety
 /// `data` is null or points to `len` elements that stay as they are during `'a`.
 unsafe fn slice<'a, T>(data: *const T, len: usize, what: &str) -> Result<&'a [T]> {
+    // Such lengths are numbers below 0 that became a size_t.
+    if len > isize::MAX as usize / size_of::<T>() {
+        return Err(Error::input(format!("the length of {what} is {len}: no memory has as much")));
+    }
     match (data.is_null(), len) {
         (_, 0) => Ok(&[]),
         (true, _) => Err(null(what)),
-        // SAFETY: `data` is not null; the rest is as the caller says.
+        // SAFETY: `data` is not null, and there may be as much; the rest is as the caller says.
         _ => Ok(unsafe { std::slice::from_raw_parts(data, len) }),
     }
 }

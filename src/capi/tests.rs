@@ -1,10 +1,11 @@
-//! The rules that hold for all functions; the tasks themselves are tested by the C programs in `cross/examples`.
+//! The rules that hold for all functions, chats and translators; the tasks themselves are tested by the C programs in
+//! `cross/examples`.
 
 use super::translate::translate_options;
 use super::*;
 use std::ptr::{null, null_mut};
 
-fn last_error() -> String {
+pub(super) fn last_error() -> String {
     // SAFETY: the message ends with a NUL, and no call fails while it is read.
     unsafe { CStr::from_ptr(pupil_last_error()) }.to_str().unwrap().to_owned()
 }
@@ -54,6 +55,16 @@ fn text_that_is_no_utf8_is_refused_with_the_place() {
     // SAFETY: the slice lives through the call.
     let error = unsafe { utf8(b"ab\xff".as_ptr().cast(), 3, "the text") }.unwrap_err();
     assert_eq!(error.to_string(), "the text is no UTF-8 at byte 2");
+}
+
+#[test]
+fn lengths_below_0_are_refused() {
+    let data = [7_u64];
+    for len in [usize::MAX, usize::MAX / 2 / size_of::<u64>() + 1] {
+        // SAFETY: what cannot be is refused before it is looked at.
+        let error = unsafe { slice(data.as_ptr(), len, "the text") }.unwrap_err();
+        assert_eq!(error.to_string(), format!("the length of the text is {len}: no memory has as much"));
+    }
 }
 
 #[test]

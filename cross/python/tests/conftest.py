@@ -1,5 +1,8 @@
 """Small models that the library's own tests use, too."""
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,3 +38,26 @@ def street() -> np.ndarray:
     picture[16:24, 8:16] = 255
     picture[48:56, 40:48] = [255, 0, 0]
     return picture
+
+
+@pytest.fixture
+def turns() -> Callable[[Callable[[], object]], tuple[float, int]]:
+    """Makes a call; gives the seconds that it took, and how often another thread had its turn meanwhile."""
+
+    def count(call):
+        ticks, done = [], threading.Event()
+
+        def tick():
+            while not done.wait(0.001):
+                ticks.append(time.monotonic())
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        began = time.monotonic()
+        call()
+        ended = time.monotonic()
+        done.set()
+        thread.join()
+        return ended - began, sum(began < tick < ended for tick in ticks)
+
+    return count

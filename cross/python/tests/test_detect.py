@@ -85,6 +85,16 @@ def test_options_choose(lights, street):
     assert pupil.Detector(lights, confidence=1.0).detect(street) == []
 
 
+@pytest.mark.parametrize("look", [pupil.Detector.detect, pupil.Detector.detect_arrays, lambda d, p: d.draw(p, [])])
+def test_other_threads_run_meanwhile(lights, turns, look):
+    detector, side, seconds = pupil.Detector(lights, threads=1), 256, 0.0
+    while seconds < 0.2:
+        side *= 2
+        picture = png(np.zeros((side, side, 3), np.uint8))
+        seconds, ticks = turns(lambda: look(detector, picture))
+    assert ticks >= 5, f"{ticks} in {seconds} s"
+
+
 @pytest.mark.parametrize(
     "picture, message",
     [

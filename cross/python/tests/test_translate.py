@@ -41,6 +41,14 @@ def test_threads_take_turns(t5):
     assert len(found) == 4 and len(set(found)) == 1
 
 
+def test_other_threads_run_meanwhile(t5, turns):
+    translator, text, seconds = pupil.Translator(t5, threads=1), "An apple. Bread? ", 0.0
+    while seconds < 0.2:
+        text *= 2
+        seconds, ticks = turns(lambda: translator.translate(text))
+    assert ticks >= 5, f"{ticks} in {seconds} s"
+
+
 def test_what_goes_wrong_is_said_in_one_line(t5):
     with pytest.raises(OSError, match="^no/such.gguf: "):
         pupil.Translator("no/such.gguf")
