@@ -71,7 +71,8 @@ fn options_choose() {
     scene().save(&path).unwrap();
     let found = |options: &[&str]| {
         let out = good(&[&["detect", "-m", arg(&model), arg(&path), "--json"], options].concat());
-        let classes = lines(&out)[0]["objects"].as_array().unwrap().iter().map(|o| o["class"].as_u64().unwrap());
+        let line = &lines(&out)[0];
+        let classes = line["objects"].as_array().unwrap().iter().map(|object| object["class"].as_u64().unwrap());
         let mut classes: Vec<_> = classes.collect();
         classes.sort();
         classes
