@@ -79,8 +79,8 @@ impl Finish<'_> {
                         break;
                     }
                     let out = &mut out[at + c * self.out_pixel..][..channels];
-                    for v in 0..V {
-                        let (y, first) = (bent.apply(s, sums[v][c]), v * S::LANES);
+                    for (v, sums) in sums.iter().enumerate() {
+                        let (y, first) = (bent.apply(s, sums[c]), v * S::LANES);
                         if first + S::LANES <= channels {
                             s.store(y, &mut out[first..]);
                         } else if first < channels {
@@ -96,8 +96,8 @@ impl Finish<'_> {
                         break;
                     }
                     let out = &mut bytes[at + c * self.out_pixel..][..channels];
-                    for v in 0..V {
-                        let y = to_byte(s, bent.apply(s, sums[v][c]), inverse, zero);
+                    for (v, sums) in sums.iter().enumerate() {
+                        let y = to_byte(s, bent.apply(s, sums[c]), inverse, zero);
                         let first = v * S::LANES;
                         if first + S::LANES <= channels {
                             s.store_narrow(y, &mut out[first..]);

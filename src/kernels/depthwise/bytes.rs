@@ -135,8 +135,8 @@ fn quad_row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwis
                 let lanes = S::LANES.min(job.channels - channel);
                 job.finish.tile(s, bent, [row + first, count], [channel, lanes], [scaled]);
             } else {
-                for phase in 0..phases {
-                    s.store(scaled[phase], &mut job.sums[(first + phase) * quads.padded + channel..]);
+                for (phase, &sum) in scaled.iter().enumerate().take(phases) {
+                    s.store(sum, &mut job.sums[(first + phase) * quads.padded + channel..]);
                 }
             }
         }

@@ -83,8 +83,8 @@ fn row<S: Simd, const K: usize, const STEP: usize>(s: S, job: &mut Depthwise<f32
                 let (count, lanes) = (PIXELS.min(job.sweep.out_width - at), S::LANES.min(job.channels - channel));
                 job.finish.tile(s, bent, [first + at, count], [channel, lanes], [sum]);
             } else {
-                for p in 0..PIXELS {
-                    s.store(sum[p], &mut job.sums[(at + p) * padded + channel..]);
+                for (p, &sum) in sum.iter().enumerate() {
+                    s.store(sum, &mut job.sums[(at + p) * padded + channel..]);
                 }
             }
         }
