@@ -50,6 +50,7 @@ fn target() -> Option<String> {
 }
 
 /// Says what is not tested here; not by a macro, whose output the tests' harness keeps to itself.
+#[allow(clippy::explicit_write, reason = "tests keep what eprintln says to themselves")]
 fn skipped(why: &str) {
     writeln!(io::stderr(), "skipped: {why}").unwrap();
 }
