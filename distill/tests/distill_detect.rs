@@ -310,7 +310,7 @@ fn a_picture_that_is_missing_is_left_out_or_refused() {
         let json = format!(r#"{{"images":[{images}],"annotations":[{boxes}],"categories":{categories}}}"#);
         fs::write(folder.join(format!("data/{split}/images/_annotations.coco.json")), json).unwrap();
     };
-    ["train", "val"].map(coco);
+    ["train", "val"].into_iter().for_each(coco);
     let path = recipe(&folder, "coco", "steps = 4\neval_every = 2", "");
     let of_coco = |split: &str| format!("{{ folder = \"data/{split}/images/_annotations.coco.json\" }}");
     let mut text = fs::read_to_string(&path).unwrap();
