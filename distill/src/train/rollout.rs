@@ -143,7 +143,8 @@ mod tests {
     }
 
     fn translator() -> Vec<u8> {
-        let config: student::encdec::Config = toml::from_str(&format!("{SHAPE}decoder_layers = 1\nhead_dim = 8")).unwrap();
+        let config: student::encdec::Config =
+            toml::from_str(&format!("{SHAPE}decoder_layers = 1\nhead_dim = 8")).unwrap();
         file("translator", &EncoderDecoder::new(config, 5, &Device::Cpu).unwrap())
     }
 
