@@ -126,7 +126,7 @@ mod tests {
         };
         for teacher in [false, true] {
             // Halves of different numbers of tokens, of different widths.
-            let (whole, halves) = (run(&[&[1, 2, 3, 5, 8]], teacher), run(&[&[1, 2], &[3, 5, 8]], teacher));
+            let (whole, halves) = (run(&[&[1, 2, 3, 5, 8][..]], teacher), run(&[&[1, 2][..], &[3, 5, 8]], teacher));
             assert!((whole.loss - halves.loss).abs() < 1e-6, "{} {}", whole.loss, halves.loss);
             assert_eq!((whole.lost.tokens, whole.lost.correct), (halves.lost.tokens, halves.lost.correct));
             assert_eq!(whole.gradients.len(), student.variables().len());
