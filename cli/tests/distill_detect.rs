@@ -155,7 +155,7 @@ fn a_graph_teaches() {
     let (recipe, data) = squares("graph", 4);
     let graph = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/nanodet.onnx");
     let taught = format!(
-        "channels = 4\ncentre = 0.0\n[teacher]\nfile = \"{}\"\nclasses = {{ square = \"class 0\" }}\n[loss]\nkd_features = 1.0\n",
+        "channels = 4\n[teacher]\nfile = \"{}\"\nclasses = {{ square = \"class 0\" }}\n[loss]\nkd_features = 1.0\n",
         graph.display()
     );
     let text = fs::read_to_string(&recipe).unwrap();

@@ -68,7 +68,7 @@ max_tokens = 16
 /// Trains as a recipe of `head`, `rest` and what all share says; returns what was said on stderr.
 fn distill(folder: &Path, name: &str, head: &str, layers: usize, rest: &str) -> String {
     let train = "[train]\nsteps = 60\nlearning_rate = 1e-2\nwarmup = 5\nbatch_tokens = 600\neval_every = 30\n\
-                 eval_items = 5\nema = 0.9\n";
+                 eval_items = 300\nema = 0.9\n";
     let output = format!("[output]\nfile = \"{name}.gguf\"\n");
     let head = head.replace("LAYERS", &layers.to_string());
     let recipe = folder.join(format!("{name}.toml"));

@@ -270,8 +270,10 @@ fn losses_and_gradients_are_pytorchs() {
             close(solved.lost.cross_entropy, case.cross_entropy, 1e-6, &what);
             close(solved.lost.divergence, case.kd, 2e-6, &what);
             assert_eq!((solved.lost.correct, solved.lost.tokens), (case.correct, rows.len()), "{what}");
-            columns_close(&solved.hidden, &case.hidden_gradient, case.width, 3e-6, &what);
-            columns_close(&solved.weight, &case.weight_gradient, case.width, 3e-6, &what);
+            // More roundings, as more intermediate results are stored.
+            let off = if composed { 1e-5 } else { 3e-6 };
+            columns_close(&solved.hidden, &case.hidden_gradient, case.width, off, &what);
+            columns_close(&solved.weight, &case.weight_gradient, case.width, off, &what);
         }
     }
 }
