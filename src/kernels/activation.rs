@@ -34,16 +34,14 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The activation as a line with a bend, between two bounds, if that is what it is.
+    /// The activation as a line with a bend at 0, between two bounds, if that is what it is.
     pub(super) fn bent(self) -> Option<Bent> {
-        let all = Bent(1.0, f32::NEG_INFINITY, f32::INFINITY);
+        let (low, high) = (f32::NEG_INFINITY, f32::INFINITY);
         match self {
-            Self::None => Some(all),
-            Self::Relu => Some(Bent(1.0, 0.0, f32::INFINITY)),
+            Self::None => Some(Bent(1.0, low, high)),
+            Self::Relu => Some(Bent(1.0, 0.0, high)),
             Self::Clip(low, high) => Some(Bent(1.0, low, high)),
-            Self::LeakyRelu(slope) if (0.0..=1.0).contains(&slope) => {
-                Some(Bent(slope, f32::NEG_INFINITY, f32::INFINITY))
-            }
+            Self::LeakyRelu(slope) => Some(Bent(slope, low, high)),
             _ => None,
         }
     }
@@ -71,14 +69,11 @@ macro_rules! curves {
 }
 
 curves! {
+    // Of NaN and a number the second one is taken: NaN has to stay.
     Bent(slope, low, high), |s, x| {
-        let y = s.max(x, s.mul(x, s.splat(slope)));
+        let y = s.mul_add(s.min(s.splat(0.0), x), s.splat(slope), s.max(s.splat(0.0), x));
         s.min(s.splat(high), s.max(s.splat(low), y))
     };
-    Same(), |_s, x| x;
-    Floor(low), |s, x| s.max(x, s.splat(low));
-    Clip(low, high), |s, x| s.min(s.max(x, s.splat(low)), s.splat(high));
-    Leaky(slope), |s, x| s.mul_add(s.min(x, s.splat(0.0)), s.splat(slope), s.max(x, s.splat(0.0)));
     Silu(), |s, x| s.mul(x, sigmoid(s, x));
     HardSwish(), |s, x| s.mul(x, unit(s, s.mul_add(x, s.splat(1.0 / 6.0), s.splat(0.5))));
     HardSigmoid(a, b), |s, x| unit(s, s.mul_add(x, s.splat(a), s.splat(b)));
@@ -114,10 +109,9 @@ macro_rules! with_curve {
             }};
         }
         match $activation {
-            Activation::None => with!(curves::Same()),
-            Activation::Relu => with!(curves::Floor(0.0)),
-            Activation::Clip(low, high) => with!(curves::Clip(low, high)),
-            Activation::LeakyRelu(slope) => with!(curves::Leaky(slope)),
+            simple @ (Activation::None | Activation::Relu | Activation::Clip(..) | Activation::LeakyRelu(_)) => {
+                with!(simple.bent().expect("such an activation"))
+            }
             Activation::Silu => with!(curves::Silu()),
             Activation::HardSwish => with!(curves::HardSwish()),
             Activation::HardSigmoid(a, b) => with!(curves::HardSigmoid(a, b)),

@@ -108,4 +108,4 @@ fn valid_rows(hidden: &Tensor, batch: &Batch) -> Result<Tensor> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,7 +12,8 @@ use rand::SeedableRng;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-fn llama() -> decoder::Config {
+/// A decoder small enough to be gone through number by number.
+pub(crate) fn llama() -> decoder::Config {
     decoder::Config {
         vocab: 11,
         context: 16,

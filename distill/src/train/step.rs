@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::{
         batch::{IGNORE, Tokens},
-        student::{Decoder, decoder::Config},
+        student::{Decoder, decoder::Config, tests::llama},
     };
     use candle_core::Device;
 
@@ -92,18 +92,7 @@ mod tests {
 
     #[test]
     fn halves_of_a_batch_add_up_to_it() {
-        let config = Config {
-            vocab: 16,
-            context: 8,
-            embedding: 8,
-            layers: 2,
-            heads: 2,
-            kv_heads: 1,
-            feed_forward: 12,
-            epsilon: 1e-5,
-            rope_base: 10_000.0,
-            tied: true,
-        };
+        let config = Config { vocab: 16, ..llama() };
         let student = Decoder::new(config, 3, &Device::Cpu).unwrap();
         let run = |batches: &[&[u32]], teacher: bool| {
             let batches: Vec<Batch> = batches.iter().map(|first| batch(first)).collect();
