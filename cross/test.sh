@@ -22,9 +22,7 @@ case $target in
 esac
 command -v "$qemu" >/dev/null || fail "no $qemu: install it, or run cross/setup.sh $target"
 
-# An emulator's clock says nothing about how long these take.
-timed=(long_lines_take_little_time unigram_takes_linear_time a_large_vocabulary_is_read_fast)
-# Nor its memory about how much these need, nor a CPU about the words of errors, which take a minute to go through.
+# An emulator's memory says nothing about how much these need, nor a CPU about the words of errors, which take a minute.
 elsewhere=(memory_does_not_grow_with_the_text numbers_that_make_no_sense)
 
 for cpu; do
@@ -38,7 +36,7 @@ for cpu; do
     [ $target != armv7 ] || isas=portable
     printf '\n== %s on %s: %s\n' "$target" "$cpu" "$isas"
     QEMU_CPU=$cpu PUPIL_EXPECT_ISA=$isas cargo test --locked --package pupil --tests --no-fail-fast \
-        --no-default-features --features image,convert -- "${timed[@]/#/--skip=}"
+        --no-default-features --features image,convert
 done
 
 printf '\n== the program, %s on %s\n' "$target" "$cpu"

@@ -159,7 +159,9 @@ fn run(name: &str, args: &[&Path]) -> Option<Output> {
     valgrind.args(["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite", "--error-exitcode=99"]);
     valgrind.arg(plain_program).args(args);
     // It knows no instructions of 512 bits.
-    valgrind.env("PUPIL_ISA", "portable");
+    if cfg!(target_arch = "x86_64") {
+        valgrind.env("PUPIL_ISA", "sse2");
+    }
     if emulated {
         skipped("no valgrind in an emulator");
     } else if let Ok(checked) = valgrind.output() {

@@ -16,6 +16,9 @@
 //!
 //! Bodies are written once; the `table!` macro instantiates them per instruction set, inside functions that carry
 //! its `#[target_feature]`. [`Kernels::get`] picks a table once, from what the CPU has.
+//!
+//! Where every CPU has vectors, on 64-bit ARM and x86, the portable kernels are there only in tests and in builds with debug
+//! assertions, to compare with: they would be a tenth of a program for devices.
 
 /// Makes types whose values prove that the CPU has the instructions they are named after.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -70,6 +73,7 @@ mod maps;
 mod ops;
 mod output;
 mod panel;
+#[cfg(any(test, debug_assertions, not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
 mod portable;
 mod simd;
 #[cfg(test)]
@@ -326,8 +330,13 @@ macro_rules! proof {
     }};
 }
 
+#[cfg(any(test, debug_assertions, not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
 table!(plain, "portable", wide: portable::Portable, portable::Portable, blocks: portable::Portable, portable::Portable,
     features: [], vectors: 1, tokens: 4, pixels: 4, bytes: Singly);
+// Of 16 registers, 8 hold the sums of a convolution's two pixels.
+#[cfg(target_arch = "x86_64")]
+table!(sse2, "sse2", wide: proof!(x86::Sse2), x86::Sse2, blocks: proof!(x86::Sse2), x86::Sse2,
+    features: ["sse2"], vectors: 1, tokens: 4, pixels: 2, bytes: Singly);
 #[cfg(target_arch = "x86_64")]
 table!(avx2, "avx2", wide: proof!(x86::Avx2), x86::Avx2, blocks: proof!(x86::Avx2), x86::Avx2,
     features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4, pixels: 4, bytes: Singly);
@@ -357,7 +366,10 @@ table!(i8mm, "i8mm", wide: proof!(arm::I8mm), arm::I8mm, blocks: proof!(arm::I8m
 macro_rules! every {
     ($table:ident) => {
         &[
+            #[cfg(any(test, debug_assertions, not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
             &plain::$table,
+            #[cfg(target_arch = "x86_64")]
+            &sse2::$table,
             #[cfg(target_arch = "x86_64")]
             &avx2::$table,
             #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,8 @@
-//! x86: AVX2 with FMA, AVX-VNNI, and AVX-512 with VNNI.
+//! x86: AVX2 with FMA, AVX-VNNI, and AVX-512 with VNNI; and SSE2, for those that have none of them.
+
+mod sse2;
+
+pub(crate) use sse2::Sse2;
 
 use super::formats::Kind;
 use super::simd::{Blocks, FourRows, Matrix, Simd, dot_block, four_vectors};

@@ -6,7 +6,7 @@ use crate::{
     gguf::{Gguf, OwnedValue, Value, ValueType, Writer, values::Strings},
     tensor::DType,
 };
-use std::{path::Path, time::Instant};
+use std::path::Path;
 
 #[test]
 fn every_type_of_value_is_read() {
@@ -162,7 +162,7 @@ fn rewrite(gguf: &Gguf, path: &Path) {
 }
 
 #[test]
-fn a_large_vocabulary_is_read_fast() {
+fn a_large_vocabulary_is_read() {
     let word = |i: u32| format!("tok{i}");
     let merges = |i: u32| format!("m{i} er{i}");
     let mut file = Vec::new();
@@ -173,14 +173,6 @@ fn a_large_vocabulary_is_read_fast() {
         .write(&mut file)
         .unwrap();
     let file = std::sync::Arc::new(crate::bytes::Bytes::from(&file[..]));
-    let times = (0..10).map(|_| {
-        let start = Instant::now();
-        let gguf = Gguf::from_bytes(file.clone(), "vocab.gguf").unwrap();
-        let time = start.elapsed();
-        assert!(matches!(gguf.keys().get("tokenizer.ggml.tokens"), Some(Value::Array(a)) if a.len() == 151_936));
-        time
-    });
-    let best = times.min().unwrap();
-    println!("303,323 strings in {} bytes read in {best:?}", file.len());
-    assert!(best.as_millis() < 100, "{best:?}");
+    let gguf = Gguf::from_bytes(file, "vocab.gguf").unwrap();
+    assert!(matches!(gguf.keys().get("tokenizer.ggml.tokens"), Some(Value::Array(a)) if a.len() == 151_936));
 }
