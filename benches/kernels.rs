@@ -41,7 +41,7 @@ fn products(c: &mut Criterion) {
         }
         group.finish();
 
-        let (r, width) = (kernels.panel_rows, kernels.tile_width);
+        let (r, [width, _]) = (kernels.panel_rows, kernels.tile_widths);
         let mut group = c.benchmark_group(format!("gemm {r}x{COLS}x{width} {}", kernels.isa));
         for dtype in types() {
             let rows = weights(dtype, COLS, r);

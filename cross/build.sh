@@ -39,6 +39,7 @@ check() {
     needed=$(readelf --dynamic --wide "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' |
         grep -vE '^(lib(c|m|dl|rt|pthread|gcc_s)\.so\.[0-9]|ld-linux.*)$') || true
     [ -z "$needed" ] || fail "$1 needs what not every system has: ${needed//$'\n'/ }"
+    [ -z "$static" ] || [ -z "$floor" ] || fail "$1 is not static, though --static was given: is RUSTFLAGS set?"
     [ "$(stat -c %s "$1")" -le $((${limit:-1000} * 1000000)) ] || fail "$1 is larger than $limit MB"
 }
 
@@ -53,7 +54,7 @@ check "$built/pupil"
 [ -z "$static" ] || exit 0
 
 library=capi
-[[ ,$features, != *,detect,* ]] || library+=,image
+[[ ! ,$features, =~ ,(detect|bundled|eval|onnx|distill), ]] || library+=,image
 [[ ,$features, != *,hf-tokenizer,* ]] || library+=,hf-tokenizer
 cargo rustc --quiet --locked --profile dist --package pupil --lib --no-default-features --features "$library" \
     --crate-type staticlib

@@ -7,6 +7,7 @@
 # installed but unpacked into $PUPIL_CROSS (~/.cache/pupil-cross): from testing a compiler with the target's standard
 # library, unless the machine's own has it; from Debian 11 the C library to link against, because a program starts only
 # where glibc is at least as new as the one it was linked with, and a Python to run tests. Run again, it does nothing.
+# Only the installation needs root: who builds as somebody else has an administrator install the packages below before.
 set -euo pipefail
 source "$(dirname "$0")/targets.sh"
 
@@ -22,7 +23,11 @@ if ! dpkg-query -W "${packages[@]}" >/dev/null 2>&1; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${packages[@]}" >/dev/null
 fi
-[ ! -x "$CROSS/$target/sysroot/usr/bin/python3.9" ] || exit 0
+if [ -x "$CROSS/$target/sysroot/usr/bin/python3.9" ]; then
+    for compiler in rustc "$CROSS/$target/rustc"; do
+        ! command -v "$compiler" >/dev/null || ! has_std "$compiler" || exit 0
+    done
+fi
 
 new=$CROSS/$target.new
 rm -rf "$new"

@@ -19,10 +19,13 @@ tools=$CROSS/python
 "$tools/bin/pip" install --quiet --disable-pip-version-check 'maturin>=1.9,<2'
 
 wheels=${CARGO_TARGET_DIR:-$PWD/target}/wheels
-rm -f "$wheels"/pupil-*_"${triple%%-*}".whl
+# What Python calls the machine.
+machine=${triple%%-*}
+[ "$target" != armv7 ] || machine=armv7l
+rm -f "$wheels"/pupil-*_"$machine".whl
 "$tools/bin/maturin" build --quiet --locked --release --manifest-path cross/python/Cargo.toml \
     --target "$triple" --out "$wheels"
-wheel=$(echo "$wheels"/pupil-*_"${triple%%-*}".whl)
+wheel=$(echo "$wheels"/pupil-*_"$machine".whl)
 printf '%6.2f MB  %s\n' "$(stat -c %s "$wheel")e-6" "$wheel"
 [ $# = 2 ] || exit 0
 

@@ -184,7 +184,7 @@ fn long_sentences_are_cut_where_it_hurts_least() {
 }
 
 #[test]
-fn long_lines_take_time_in_proportion() {
+fn long_lines_take_no_more_time_than_short_ones() {
     let units = [
         "a", " ", ".", "a. ", "A. ", "3. ", "( ", "(?", "? (", "\u{301}", "。", "«", ".» ", "[1", "- ", "1.", "!\"",
         ", ",

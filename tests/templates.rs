@@ -56,6 +56,8 @@ fn hostile_templates_are_stopped() {
         "{{ 'a' | indent(10000000000) }}",
         "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
         "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+        "{% set n = namespace(x=[]) %}{% for j in range(9) %}\
+         {% for i in range(99999) %}{% set n.x = [n.x] %}{% endfor %}{% endfor %}",
         "{% include 'secret' %}",
         "{{ messages[0].nothing.more }}",
     ] {

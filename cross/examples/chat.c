@@ -31,7 +31,8 @@ int main(int argc, char **argv)
         return failed("cannot open the model");
 
     pupil_chat_options options;
-    pupil_chat_options_init(&options, sizeof options);
+    if (pupil_chat_options_init(&options, sizeof options) != PUPIL_OK)
+        return failed("cannot set the options");
     options.temperature = 0; /* always the likeliest token */
     options.max_tokens = 64;
 

@@ -36,7 +36,8 @@ int main(int argc, char **argv)
         return 1;
     }
     pupil_detect_options options;
-    pupil_detect_options_init(&options, sizeof options);
+    if (pupil_detect_options_init(&options, sizeof options) != PUPIL_OK)
+        return failed("cannot set the options");
     options.confidence = 0.6f;
     options.max = MOST;
 

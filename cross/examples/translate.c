@@ -21,7 +21,8 @@ int main(int argc, char **argv)
         return 1;
     }
     pupil_translate_options options;
-    pupil_translate_options_init(&options, sizeof options);
+    if (pupil_translate_options_init(&options, sizeof options) != PUPIL_OK)
+        return failed("cannot set the options");
     options.beam = 4;
 
     pupil_translator *translator = NULL;

@@ -101,7 +101,8 @@ typedef struct {
 } pupil_chat_options;
 
 // Gets a piece of an answer: whole characters, `len` bytes at `piece`, without a NUL; `user` is what the caller gave. An
-// empty piece only asks whether to go on. Anything but 0 ends the answer.
+// empty piece only asks whether to go on. Anything but 0 ends the answer. It has to return, neither by an exception nor by
+// longjmp, and must not use or free the chat.
 typedef int (*pupil_listener)(const char *piece, size_t len, void *user);
 
 // An answer and what it took.

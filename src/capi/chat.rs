@@ -137,7 +137,8 @@ unsafe impl Versioned for pupil_answer {
 }
 
 /// Gets a piece of an answer: whole characters, `len` bytes at `piece`, without a NUL; `user` is what the caller gave. An
-/// empty piece only asks whether to go on. Anything but 0 ends the answer.
+/// empty piece only asks whether to go on. Anything but 0 ends the answer. It has to return, neither by an exception nor by
+/// longjmp, and must not use or free the chat.
 pub type pupil_listener = Option<unsafe extern "C" fn(piece: *const c_char, len: usize, user: *mut c_void) -> c_int>;
 
 /// Maps the GGUF file at `path`. Takes milliseconds: weights are read when they are first used.

@@ -158,7 +158,8 @@ pub unsafe extern "C" fn pupil_detect_rgb(
         };
         // SAFETY: as the caller says.
         let rows = unsafe { slice(rgb, len, "the picture") }?;
-        let pixels = rows.chunks(stride.max(1)).flat_map(|bytes| &bytes[..row]).copied().collect();
+        let mut pixels = Vec::with_capacity(row * height);
+        rows.chunks(stride.max(1)).for_each(|bytes| pixels.extend_from_slice(&bytes[..row]));
         let picture = Picture::from_rgb(width, height, pixels)?;
         // SAFETY: as the caller says.
         unsafe { detect(detector, &picture, found, capacity, count) }

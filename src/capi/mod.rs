@@ -74,14 +74,15 @@ thread_local! {
 fn set_last_error(message: String) {
     // Messages have no control characters but may quote a file that has a NUL.
     let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
-    LAST_ERROR.with_borrow_mut(|last| *last = message);
+    // A thread that is ending has lost it.
+    let _ = LAST_ERROR.try_with(|last| *last.borrow_mut() = message);
 }
 
 /// The message of this thread's last call that failed: one line that ends with a NUL, empty if none did. It stays where
 /// it is until the next call of this thread fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn pupil_last_error() -> *const c_char {
-    LAST_ERROR.with_borrow(|last| last.as_ptr())
+    LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
 /// The library's version, such as "0.1.0".

@@ -7,11 +7,31 @@
 use super::panel::Panel;
 use super::simd::{Matrix, Simd};
 use super::tile::Tile;
+use crate::tensor::DType;
+
+/// For weights of any type before they were unpacked. Floats are taken as `V` vectors of rows times `C` tokens, quants as
+/// `QV` vectors of rows times `QC` vectors of tokens, which are the same rows and tokens.
+#[inline(always)]
+pub(super) fn any<S: Matrix, const V: usize, const QV: usize, const C: usize, const QC: usize>(
+    s: S,
+    dtype: DType,
+    panel: &Panel,
+    x: &Tile,
+    out: &mut [f32],
+) {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 | DType::I8 => floats::<_, V, C>(s, panel, x, out),
+        DType::Q8_0 | DType::Q4_0 | DType::Q5_0 => quants::<_, QV, QC, 32, false>(s, panel, x, out),
+        DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K => quants::<_, QV, QC, 32, true>(s, panel, x, out),
+        DType::Q3K | DType::Q6K => quants::<_, QV, QC, 16, false>(s, panel, x, out),
+        DType::Q2K => quants::<_, QV, QC, 16, true>(s, panel, x, out),
+    }
+}
 
 /// `V` vectors of rows times `C` vectors of tokens, for quantized weights with `GROUP` elements to a scale. Writes
 /// `out[token][row]`.
 #[inline(always)]
-pub(super) fn quants<S: Matrix, const V: usize, const C: usize, const GROUP: usize, const MINS: bool>(
+fn quants<S: Matrix, const V: usize, const C: usize, const GROUP: usize, const MINS: bool>(
     s: S,
     panel: &Panel,
     x: &Tile,
@@ -98,7 +118,7 @@ fn step<S: Matrix, const V: usize, const C: usize, const MINS: bool, const I: us
 
 /// `V` vectors of rows times `C` tokens, for float weights. Writes `out[c][V × LANES]`.
 #[inline(always)]
-pub(super) fn floats<S: Simd, const V: usize, const C: usize>(s: S, panel: &Panel, x: &Tile, out: &mut [f32]) {
+fn floats<S: Simd, const V: usize, const C: usize>(s: S, panel: &Panel, x: &Tile, out: &mut [f32]) {
     let rows = V * S::LANES;
     let mut acc = [[s.splat(0.0); C]; V];
     for (weights, x) in panel.floats.chunks_exact(rows).zip(x.floats.as_chunks::<C>().0) {

@@ -113,8 +113,8 @@ pub struct Kernels {
     pub panel_rows: usize,
     /// Query rows that attention takes at once: 1, 2, 4 or 8.
     pub query_width: usize,
-    /// Tokens in a [`Tile`] for matrix-matrix products.
-    pub tile_width: usize,
+    /// Tokens in a [`Tile`] for matrix-matrix products: of many tokens, and of few ([`Kernels::tile_width`]).
+    pub tile_widths: [usize; 2],
     /// Bytes of a token that lie side by side in a [`Tile`] of several.
     pub run: usize,
     detected: fn() -> bool,
@@ -164,11 +164,12 @@ impl Kernels {
 
 /// Instantiates all kernels for one instruction set: `$wide` is the type for numbers, `$blocks` the one that reads
 /// blocks, `$features` what both need. A product computes `$vectors` vectors of rows times `$tokens` tokens at once,
-/// as many as the registers hold; a convolution `$pixels` pixels, in bytes the way `$bytes`.
+/// as many as the registers hold, or `$few`, as a beam search has them; a convolution `$pixels` pixels, in bytes the way
+/// `$bytes`.
 macro_rules! table {
     ($module:ident, $isa:literal, wide: $wide:expr, $wide_type:ty, blocks: $blocks:expr, $blocks_type:ty,
-     features: [$($feature:tt)*], vectors: $vectors:literal, tokens: $tokens:literal, pixels: $pixels:literal,
-     bytes: $bytes:ident $(, floats: $floats:ident)? $(, rows: $rows:ident)?) => {
+     features: [$($feature:tt)*], vectors: $vectors:literal, tokens: $tokens:literal, few: $few:literal,
+     pixels: $pixels:literal, bytes: $bytes:ident $(, floats: $floats:ident)? $(, rows: $rows:ident)?) => {
         mod $module {
             use super::*;
             use super::{formats::*, simd::{Matrix, Simd}};
@@ -218,21 +219,12 @@ macro_rules! table {
                 }
                 fn gemm(dtype: DType, panel: &Panel, x: &Tile, out: &mut [f32]) {
                     // The same rows and tokens either way; bytes have several tokens in a vector where that is faster.
-                    const V: usize = $vectors * <$wide_type as Matrix>::TOKENS;
-                    const C: usize = $tokens / <$wide_type as Matrix>::TOKENS;
+                    const T: usize = <$wide_type as Matrix>::TOKENS;
                     let s = $wide;
-                    match dtype {
-                        DType::F32 | DType::F16 | DType::BF16 | DType::I8 => {
-                            gemm::floats::<_, $vectors, $tokens>(s, panel, x, out)
-                        }
-                        DType::Q8_0 | DType::Q4_0 | DType::Q5_0 => {
-                            gemm::quants::<_, V, C, 32, false>(s, panel, x, out)
-                        }
-                        DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K => {
-                            gemm::quants::<_, V, C, 32, true>(s, panel, x, out)
-                        }
-                        DType::Q3K | DType::Q6K => gemm::quants::<_, V, C, 16, false>(s, panel, x, out),
-                        DType::Q2K => gemm::quants::<_, V, C, 16, true>(s, panel, x, out),
+                    if $few == $tokens || x.width == $tokens {
+                        gemm::any::<_, $vectors, { $vectors * T }, $tokens, { $tokens / T }>(s, dtype, panel, x, out)
+                    } else {
+                        gemm::any::<_, $vectors, { $vectors * T }, $few, { $few / T }>(s, dtype, panel, x, out)
                     }
                 }
                 fn fill(tile: &mut Tile, c: usize, x: &[f32]) { tile::fill($wide, tile, c, x) }
@@ -289,7 +281,7 @@ macro_rules! table {
                 isa: $isa,
                 panel_rows: ROWS,
                 query_width: <$wide_type as Simd>::LANES / 2,
-                tile_width: $tokens,
+                tile_widths: [$tokens, $few],
                 run: <$wide_type as Matrix>::RUN,
                 detected: table!(@detected $($feature)*),
                 gemv, unpack, gemm, fill, rms_norm, swiglu, geglu, sum_exp, add, softmax, scores, mix, widen, rope,
@@ -332,34 +324,34 @@ macro_rules! proof {
 
 #[cfg(any(test, debug_assertions, not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
 table!(plain, "portable", wide: portable::Portable, portable::Portable, blocks: portable::Portable, portable::Portable,
-    features: [], vectors: 1, tokens: 4, pixels: 4, bytes: Singly);
+    features: [], vectors: 1, tokens: 4, few: 4, pixels: 4, bytes: Singly);
 // Of 16 registers, 8 hold the sums of a convolution's two pixels.
 #[cfg(target_arch = "x86_64")]
 table!(sse2, "sse2", wide: proof!(x86::Sse2), x86::Sse2, blocks: proof!(x86::Sse2), x86::Sse2,
-    features: ["sse2"], vectors: 1, tokens: 4, pixels: 2, bytes: Singly);
+    features: ["sse2"], vectors: 1, tokens: 4, few: 4, pixels: 2, bytes: Singly);
 #[cfg(target_arch = "x86_64")]
 table!(avx2, "avx2", wide: proof!(x86::Avx2), x86::Avx2, blocks: proof!(x86::Avx2), x86::Avx2,
-    features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4, pixels: 4, bytes: Singly);
+    features: ["avx2" "fma" "f16c"], vectors: 1, tokens: 4, few: 4, pixels: 4, bytes: Singly);
 #[cfg(target_arch = "x86_64")]
 table!(avxvnni, "avxvnni", wide: proof!(x86::AvxVnni), x86::AvxVnni, blocks: proof!(x86::AvxVnni), x86::AvxVnni,
-    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6, pixels: 4, bytes: Singly,
+    features: ["avx2" "fma" "f16c" "avxvnni"], vectors: 1, tokens: 6, few: 4, pixels: 4, bytes: Singly,
     floats: avx2);
 #[cfg(target_arch = "x86_64")]
 table!(avx512, "avx512", wide: proof!(x86::Avx512), x86::Avx512, blocks: proof!(x86::Avx512Half), x86::Avx512Half,
     features: ["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni"], vectors: 2, tokens: 6,
-    pixels: 8, bytes: Singly);
+    few: 4, pixels: 8, bytes: Singly);
 // Of the 32 registers, 24 hold sums each time. Without the dot instruction, products need some; with it, more rows save
 // broadcasts. Matrices take 4 registers of rows by 3 of tokens.
 #[cfg(target_arch = "aarch64")]
 table!(neon, "neon", wide: proof!(arm::Neon), arm::Neon, blocks: proof!(arm::Neon), arm::Neon,
-    features: ["neon"], vectors: 1, tokens: 6, pixels: 4, bytes: Singly);
+    features: ["neon"], vectors: 1, tokens: 6, few: 4, pixels: 4, bytes: Singly);
 #[cfg(target_arch = "aarch64")]
 table!(dotprod, "dotprod", wide: proof!(arm::Dotprod), arm::Dotprod, blocks: proof!(arm::Dotprod), arm::Dotprod,
-    features: ["neon" "dotprod"], vectors: 2, tokens: 3, pixels: 4, bytes: Singly,
+    features: ["neon" "dotprod"], vectors: 2, tokens: 3, few: 2, pixels: 4, bytes: Singly,
     floats: neon);
 #[cfg(target_arch = "aarch64")]
 table!(i8mm, "i8mm", wide: proof!(arm::I8mm), arm::I8mm, blocks: proof!(arm::I8mm), arm::I8mm,
-    features: ["neon" "dotprod" "i8mm"], vectors: 1, tokens: 6, pixels: 4, bytes: InPairs,
+    features: ["neon" "dotprod" "i8mm"], vectors: 1, tokens: 6, few: 4, pixels: 4, bytes: InPairs,
     floats: neon, rows: dotprod);
 
 /// All tables of a kind that are compiled in, from the plainest to the fastest.
@@ -431,10 +423,18 @@ impl Kernels {
         call!(self.unpack, dtype, rows, row_bytes, panel);
     }
 
-    /// Multiplies the panel's rows, of type `dtype` before they were unpacked, with the tile's tokens:
-    /// `out: [tile_width][panel_rows]`.
+    /// The width of tiles for so many tokens, one of [`Kernels::tile_widths`]: that which takes fewer instructions, if
+    /// there is one to load weights and one for each of a tile's tokens, with those that the last tile lacks.
+    pub fn tile_width(&self, tokens: usize) -> usize {
+        let [many, few] = self.tile_widths;
+        let cost = |width: usize| tokens.div_ceil(width) * (width + 1);
+        if cost(few) < cost(many) { few } else { many }
+    }
+
+    /// Multiplies the panel's rows, of type `dtype` before they were unpacked, with the tokens of a tile of one of
+    /// [`Kernels::tile_widths`]: `out: [width][panel_rows]`.
     pub fn gemm(&self, dtype: DType, panel: &Panel, x: &Tile, out: &mut [f32]) {
-        assert!(x.width == self.tile_width && out.len() == self.tile_width * self.panel_rows);
+        assert!(self.tile_widths.contains(&x.width) && out.len() == x.width * self.panel_rows);
         call!(self.gemm, dtype, panel, x, out);
     }
 

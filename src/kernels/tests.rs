@@ -127,8 +127,8 @@ fn gemv_equals_the_reference() {
 #[test]
 fn gemm_equals_the_reference() {
     each_isa(|kernels| {
-        let (r, width) = (kernels.panel_rows, kernels.tile_width);
-        for dtype in DType::ALL {
+        let r = kernels.panel_rows;
+        for (dtype, width) in DType::ALL.into_iter().flat_map(|dtype| kernels.tile_widths.map(|width| (dtype, width))) {
             for cols in columns(dtype) {
                 let mut random = Random::new(cols as u64);
                 for rows in [1, r - 1, r] {
@@ -147,7 +147,7 @@ fn gemm_equals_the_reference() {
                     for c in 0..width {
                         let x = seen(kernels, &tile, c);
                         for (row, &got) in weights.chunks_exact(cols).zip(&out[c * r..]) {
-                            let what = format!("gemm {dtype} {rows}x{cols}");
+                            let what = format!("gemm {dtype} {rows}x{cols} by {width}");
                             check(&what, kernels.isa, got, reference(row, &x));
                         }
                     }
@@ -158,10 +158,20 @@ fn gemm_equals_the_reference() {
 }
 
 #[test]
+fn few_tokens_come_in_narrow_tiles() {
+    each_isa(|kernels| {
+        let [many, few] = kernels.tile_widths;
+        assert_eq!(kernels.tile_width(few), few);
+        assert_eq!(kernels.tile_width(many), many);
+        assert_eq!(kernels.tile_width(100 * many), many);
+    });
+}
+
+#[test]
 fn activations_round_to_the_nearest_of_127_steps() {
     each_isa(|kernels| {
         let x = Random::new(5).floats(96);
-        for width in [1, kernels.tile_width] {
+        for width in [1].into_iter().chain(kernels.tile_widths) {
             let mut tile = Tile::default();
             tile.reshape(width, 96, false, true);
             kernels.fill(&mut tile, width - 1, &x);

@@ -84,7 +84,7 @@ impl Activations {
         let float = |w: &&Tensor| w.dtype().block_len() == 1;
         let (floats, quants) = (weights.iter().any(float), !weights.iter().all(float));
         let (team, shared) = compute.split();
-        self.width = if tokens < MIN_PANEL_TOKENS { 1 } else { shared.kernels.tile_width };
+        self.width = if tokens < MIN_PANEL_TOKENS { 1 } else { shared.kernels.tile_width(tokens) };
         self.tokens = tokens;
         let width = self.width;
         let count = tokens.div_ceil(width);

@@ -103,8 +103,9 @@ const FUEL: u64 = 1 << 20;
 const MAX_SOURCE: usize = 1 << 16;
 
 /// The stack that templates get. The engine reads, compiles and frees what is nested by recursion, and a hostile
-/// template of the size and fuel allowed can nest very deeply. The system gives only the pages that are touched.
-const STACK: usize = if usize::BITS > 32 { 512 << 20 } else { 96 << 20 };
+/// template of the size and fuel allowed can nest very deeply; without optimisation that takes several times as much. The
+/// system gives only the pages that are touched, but no stack that is larger than all memory, which may be 512 MB.
+const STACK: usize = if cfg!(debug_assertions) && usize::BITS > 32 { 512 << 20 } else { 96 << 20 };
 
 /// Calls `run` on a thread with a [large stack](STACK).
 fn with_deep_stack<T: Send>(run: impl FnOnce() -> T + Send) -> Result<T> {

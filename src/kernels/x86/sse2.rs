@@ -1,4 +1,4 @@
-//! SSE2, which every 64-bit x86 has: what is left to CPUs without AVX2, small Celerons and Atoms among them.
+//! SSE2, which every 64-bit x86 has: for CPUs without AVX2, FMA or F16C, such as small Celerons and Atoms.
 //!
 //! Vectors of 8 numbers are pairs of registers.
 
@@ -47,17 +47,21 @@ fn dot(acc: __m128i, weights: __m128i, activations: __m128i) -> __m128i {
     _mm_add_epi32(acc, _mm_add_epi32(evens, odds))
 }
 
-/// Half-precision numbers, one in each 32 bits, widened: exponents differ by 112.
+/// Half-precision numbers, one in each 32 bits, widened.
 #[inline]
 #[target_feature(enable = "sse2")]
 fn widen(halves: __m128i) -> __m128 {
     let magnitude = _mm_and_si128(halves, _mm_set1_epi32(0x7fff));
-    let wide = _mm_castsi128_ps(_mm_slli_epi32::<13>(magnitude));
-    let wide = _mm_castps_si128(_mm_mul_ps(wide, _mm_set1_ps(f32::from_bits((127 + 112) << 23))));
-    // Infinity and NaN have the largest exponent in both.
+    // Exponents differ by 112; infinity and NaN have the largest one in both.
+    let normal = _mm_add_epi32(_mm_slli_epi32::<13>(magnitude), _mm_set1_epi32(112 << 23));
     let endless = _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7bff)), _mm_set1_epi32(0x7f80_0000));
+    // Those with the smallest exponent are multiples of 2⁻²⁴. As numbers of f32 with its smallest exponent they would be
+    // slow, and 0 where a program has told the CPU to take such as 0.
+    let small = _mm_castps_si128(_mm_mul_ps(_mm_cvtepi32_ps(magnitude), _mm_set1_ps(1.0 / (1 << 24) as f32)));
+    let is_small = _mm_cmplt_epi32(magnitude, _mm_set1_epi32(0x400));
+    let wide = _mm_or_si128(_mm_and_si128(is_small, small), _mm_andnot_si128(is_small, _mm_or_si128(normal, endless)));
     let sign = _mm_slli_epi32::<16>(_mm_xor_si128(halves, magnitude));
-    _mm_castsi128_ps(_mm_or_si128(sign, _mm_or_si128(wide, endless)))
+    _mm_castsi128_ps(_mm_or_si128(sign, wide))
 }
 
 /// Four rows of four numbers as four columns.
