@@ -165,6 +165,7 @@ pub(crate) trait Pairs: Matrix {
 /// What reading quantized blocks needs besides: vectors of exactly 8 numbers, or 32 bytes.
 pub(crate) trait Blocks: Matrix {
     /// One half-precision number in all lanes.
+    #[cfg_attr(target_arch = "aarch64", allow(dead_code, reason = "NEON adds rows up in a way of its own"))]
     fn splat_f16(self, bits: u16) -> Self::F;
     /// `low` in lanes 0 to 3, `high` in lanes 4 to 7.
     fn splat_pair(self, low: f32, high: f32) -> Self::F;
@@ -217,6 +218,7 @@ pub(crate) trait FourRows: Blocks {
 }
 
 /// Implements [`FourRows`] with sums in vectors of their own.
+#[cfg_attr(target_arch = "aarch64", allow(unused_macros, reason = "for the portable kernels, which programs have not"))]
 macro_rules! four_vectors {
     ($($name:ident)*) => {$(
         impl FourRows for $name {
@@ -255,6 +257,7 @@ macro_rules! four_vectors {
         }
     )*};
 }
+#[cfg_attr(target_arch = "aarch64", allow(unused_imports, reason = "as above"))]
 pub(super) use four_vectors;
 
 /// The dot product of 32 quants with activations, as [`FourRows::dot_block`], in 8 lanes.
