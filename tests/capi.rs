@@ -93,7 +93,7 @@ fn library() -> &'static Path {
             .args(["rustc", "--package", "pupil", "--lib", "--crate-type", "staticlib"])
             .args(["--no-default-features", "--features", features, "--target-dir"])
             .arg(root_folder)
-            // What is tested here is no kernel: this takes half of the time to compile.
+            // What is tested here is no kernel: this takes a third less time to compile.
             .args(["--config", "profile.dev.package.pupil.opt-level=1"])
             .current_dir(root())
             .output()

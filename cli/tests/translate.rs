@@ -193,7 +193,7 @@ fn memory_does_not_grow_with_the_text() {
         assert!(many < few + 20, "{few} and {many} MiB");
     }
     let words = |bytes: usize| format!("{}\n", "an apple faces deaf bread ".repeat(bytes / 26));
-    if let (Some(few), Some(many)) = (peak(&words(1 << 13)), peak(&words(1 << 17))) {
+    if let (Some(few), Some(many)) = (peak(&words(1 << 14)), peak(&words(1 << 20))) {
         assert!(many < few + 20, "{few} and {many} MiB");
     }
 }
