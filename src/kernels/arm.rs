@@ -23,29 +23,6 @@ pub(crate) struct I8mm(());
 
 tokens!(Neon Dotprod I8mm);
 
-/// An intrinsic on both halves of its arguments.
-macro_rules! both {
-    ($name:ident($($arg:expr),*)) => {
-        intrinsics!([$name($($arg[0]),*), $name($($arg[1]),*)])
-    };
-}
-
-/// Two vectors from memory.
-macro_rules! load {
-    ($name:ident, $x:expr) => {
-        intrinsics!([$name($x.as_ptr().cast()), $name($x.as_ptr().byte_add(16).cast())])
-    };
-}
-
-macro_rules! store {
-    ($name:ident, $out:expr, $v:expr) => {
-        intrinsics!({
-            $name($out.as_mut_ptr().cast(), $v[0]);
-            $name($out.as_mut_ptr().byte_add(16).cast(), $v[1])
-        })
-    };
-}
-
 /// Four sums of four products each. The products of bytes in -128..=127 and -127..=127 fit 16 bits, and so do the sums
 /// of two of them.
 #[inline]
@@ -489,10 +466,6 @@ macro_rules! simd_128x2 {
         }
 
         impl Blocks for $name {
-            #[inline(always)]
-            fn splat_f16(self, bits: u16) -> Self::F {
-                self.splat(half(bits))
-            }
             #[inline(always)]
             fn splat_pair(self, low: f32, high: f32) -> Self::F {
                 intrinsics!([vdupq_n_f32(low), vdupq_n_f32(high)])

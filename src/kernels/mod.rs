@@ -49,6 +49,33 @@ macro_rules! intrinsics {
     }};
 }
 
+/// Calls an intrinsic on both halves of its arguments, where a vector is a pair of registers.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! both {
+    ($name:ident($($arg:expr),*)) => {
+        intrinsics!([$name($($arg[0]),*), $name($($arg[1]),*)])
+    };
+}
+
+/// Loads such a pair.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! load {
+    ($name:ident, $x:expr) => {
+        intrinsics!([$name($x.as_ptr().cast()), $name($x.as_ptr().byte_add(16).cast())])
+    };
+}
+
+/// Stores such a pair.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! store {
+    ($name:ident, $out:expr, $v:expr) => {
+        intrinsics!({
+            $name($out.as_mut_ptr().cast(), $v[0]);
+            $name($out.as_mut_ptr().byte_add(16).cast(), $v[1])
+        })
+    };
+}
+
 /// Calls a table's function.
 macro_rules! call {
     ($function:expr, $($arg:expr),*) => {{
@@ -423,12 +450,9 @@ impl Kernels {
         call!(self.unpack, dtype, rows, row_bytes, panel);
     }
 
-    /// The width of tiles for so many tokens, one of [`Kernels::tile_widths`]: that which takes fewer instructions, if
-    /// there is one to load weights and one for each of a tile's tokens, with those that the last tile lacks.
+    /// The width of tiles for so many tokens: of [`Kernels::tile_widths`] that which takes fewer instructions.
     pub fn tile_width(&self, tokens: usize) -> usize {
-        let [many, few] = self.tile_widths;
-        let cost = |width: usize| tokens.div_ceil(width) * (width + 1);
-        if cost(few) < cost(many) { few } else { many }
+        tile::width(self.tile_widths, tokens)
     }
 
     /// Multiplies the panel's rows, of type `dtype` before they were unpacked, with the tokens of a tile of one of

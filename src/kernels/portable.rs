@@ -1,7 +1,6 @@
 //! The plain implementation, for CPUs that have nothing better: arrays that the compiler may vectorize.
 
-use super::formats::Kind;
-use super::simd::{Blocks, FourRows, Matrix, Simd, dot_block, four_vectors};
+use super::simd::{Blocks, Matrix, Simd, SplatHalf};
 use half::{bf16, f16};
 use std::array::from_fn;
 
@@ -169,13 +168,14 @@ impl Simd for Portable {
 
 impl Matrix for Portable {}
 
-four_vectors!(Portable);
-
-impl Blocks for Portable {
+impl SplatHalf for Portable {
     #[inline(always)]
     fn splat_f16(self, bits: u16) -> [f32; 8] {
         [f16::from_bits(bits).to_f32(); 8]
     }
+}
+
+impl Blocks for Portable {
     #[inline(always)]
     fn splat_pair(self, low: f32, high: f32) -> [f32; 8] {
         from_fn(|i| if i < 4 { low } else { high })

@@ -164,9 +164,6 @@ pub(crate) trait Pairs: Matrix {
 
 /// What reading quantized blocks needs besides: vectors of exactly 8 numbers, or 32 bytes.
 pub(crate) trait Blocks: Matrix {
-    /// One half-precision number in all lanes.
-    #[cfg_attr(target_arch = "aarch64", allow(dead_code, reason = "NEON adds rows up in a way of its own"))]
-    fn splat_f16(self, bits: u16) -> Self::F;
     /// `low` in lanes 0 to 3, `high` in lanes 4 to 7.
     fn splat_pair(self, low: f32, high: f32) -> Self::F;
     fn splat_byte(self, x: u8) -> Self::B;
@@ -217,48 +214,46 @@ pub(crate) trait FourRows: Blocks {
     }
 }
 
-/// Implements [`FourRows`] with sums in vectors of their own.
-#[cfg_attr(target_arch = "aarch64", allow(unused_macros, reason = "for the portable kernels, which programs have not"))]
-macro_rules! four_vectors {
-    ($($name:ident)*) => {$(
-        impl FourRows for $name {
-            type Dot = Self::I;
-            type Sums = [Self::F; 4];
-
-            #[inline(always)]
-            fn zeros(self) -> Self::Sums {
-                [self.splat(0.0); 4]
-            }
-            #[inline(always)]
-            fn dot_block(self, kind: Kind, quants: Self::B, x: Self::B, nquads: &[i32; 8]) -> Self::I {
-                dot_block(self, kind, quants, x, nquads)
-            }
-            #[inline(always)]
-            fn add_dots(self, mut sums: Self::Sums, dots: [Self::I; 4], halves: [u16; 4], x: f32) -> Self::Sums {
-                for r in 0..4 {
-                    let scale = self.mul(self.splat_f16(halves[r]), self.splat(x));
-                    sums[r] = self.mul_add(self.to_f32(dots[r]), scale, sums[r]);
-                }
-                sums
-            }
-            #[inline(always)]
-            fn add_halves(self, mut sums: Self::Sums, halves: [u16; 4], x: f32) -> Self::Sums {
-                // All of the 8 lanes get it.
-                let x = self.splat(x / 8.0);
-                for r in 0..4 {
-                    sums[r] = self.mul_add(self.splat_f16(halves[r]), x, sums[r]);
-                }
-                sums
-            }
-            #[inline(always)]
-            fn row_sums(self, sums: Self::Sums) -> [f32; 4] {
-                sums.map(|sum| self.sum(sum))
-            }
-        }
-    )*};
+/// What [`FourRows`] needs where the sums of each row are a vector of their own.
+pub(crate) trait SplatHalf: Blocks {
+    /// One half-precision number in all lanes.
+    fn splat_f16(self, bits: u16) -> Self::F;
 }
-#[cfg_attr(target_arch = "aarch64", allow(unused_imports, reason = "as above"))]
-pub(super) use four_vectors;
+
+impl<S: SplatHalf> FourRows for S {
+    type Dot = S::I;
+    type Sums = [S::F; 4];
+
+    #[inline(always)]
+    fn zeros(self) -> Self::Sums {
+        [self.splat(0.0); 4]
+    }
+    #[inline(always)]
+    fn dot_block(self, kind: Kind, quants: S::B, x: S::B, nquads: &[i32; 8]) -> S::I {
+        dot_block(self, kind, quants, x, nquads)
+    }
+    #[inline(always)]
+    fn add_dots(self, mut sums: Self::Sums, dots: [S::I; 4], halves: [u16; 4], x: f32) -> Self::Sums {
+        for r in 0..4 {
+            let scale = self.mul(self.splat_f16(halves[r]), self.splat(x));
+            sums[r] = self.mul_add(self.to_f32(dots[r]), scale, sums[r]);
+        }
+        sums
+    }
+    #[inline(always)]
+    fn add_halves(self, mut sums: Self::Sums, halves: [u16; 4], x: f32) -> Self::Sums {
+        // All of the 8 lanes get it.
+        let x = self.splat(x / 8.0);
+        for r in 0..4 {
+            sums[r] = self.mul_add(self.splat_f16(halves[r]), x, sums[r]);
+        }
+        sums
+    }
+    #[inline(always)]
+    fn row_sums(self, sums: Self::Sums) -> [f32; 4] {
+        sums.map(|sum| self.sum(sum))
+    }
+}
 
 /// The dot product of 32 quants with activations, as [`FourRows::dot_block`], in 8 lanes.
 #[inline(always)]

@@ -159,12 +159,10 @@ fn gemm_equals_the_reference() {
 
 #[test]
 fn few_tokens_come_in_narrow_tiles() {
-    each_isa(|kernels| {
-        let [many, few] = kernels.tile_widths;
-        assert_eq!(kernels.tile_width(few), few);
-        assert_eq!(kernels.tile_width(many), many);
-        assert_eq!(kernels.tile_width(100 * many), many);
-    });
+    for (tokens, width) in [(4, 4), (5, 6), (6, 6), (8, 4), (12, 6), (128, 6)] {
+        assert_eq!(tile::width([6, 4], tokens), width, "{tokens}");
+    }
+    assert_eq!([3, 4, 6].map(|tokens| tile::width([3, 2], tokens)), [3, 2, 3]);
 }
 
 #[test]

@@ -60,6 +60,13 @@ impl Tile {
     }
 }
 
+/// The width of tiles, for many tokens or for few, that takes fewer instructions for so many: if one loads weights, and there
+/// is one for each of a tile's tokens, with those that the last tile lacks.
+pub(super) fn width([many, few]: [usize; 2], tokens: usize) -> usize {
+    let cost = |width: usize| tokens.div_ceil(width) * (width + 1);
+    if cost(few) < cost(many) { few } else { many }
+}
+
 /// Stores token `c`'s activations.
 #[inline(always)]
 pub(super) fn fill<S: Matrix>(s: S, tile: &mut Tile, c: usize, x: &[f32]) {

@@ -4,8 +4,7 @@ mod sse2;
 
 pub(crate) use sse2::Sse2;
 
-use super::formats::Kind;
-use super::simd::{Blocks, FourRows, Matrix, Simd, dot_block, four_vectors};
+use super::simd::{Blocks, Matrix, Simd, SplatHalf};
 use std::arch::x86_64::*;
 
 /// Haswell and Zen, and later.
@@ -30,8 +29,6 @@ impl Matrix for Avx2 {}
 impl Matrix for AvxVnni {}
 impl Matrix for Avx512 {}
 impl Matrix for Avx512Half {}
-
-four_vectors!(Avx2 AvxVnni Avx512Half);
 
 /// The operations that the three 256-bit types share; `$dot` is `|acc, unsigned weights, signed activations|`.
 macro_rules! simd_256 {
@@ -225,11 +222,14 @@ macro_rules! simd_256 {
             }
         }
 
-        impl Blocks for $name {
+        impl SplatHalf for $name {
             #[inline(always)]
             fn splat_f16(self, bits: u16) -> __m256 {
                 intrinsics!(_mm256_cvtph_ps(_mm_set1_epi16(bits as i16)))
             }
+        }
+
+        impl Blocks for $name {
             #[inline(always)]
             fn splat_pair(self, low: f32, high: f32) -> __m256 {
                 intrinsics!(_mm256_set_m128(_mm_set1_ps(high), _mm_set1_ps(low)))

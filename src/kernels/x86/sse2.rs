@@ -2,8 +2,7 @@
 //!
 //! Vectors of 8 numbers are pairs of registers.
 
-use crate::kernels::formats::Kind;
-use crate::kernels::simd::{Blocks, FourRows, Matrix, Simd, dot_block, four_vectors};
+use crate::kernels::simd::{Blocks, Matrix, Simd, SplatHalf};
 use std::arch::x86_64::*;
 
 /// Every 64-bit x86.
@@ -11,29 +10,6 @@ use std::arch::x86_64::*;
 pub(crate) struct Sse2(());
 
 tokens!(Sse2);
-
-/// An intrinsic on both halves of its arguments.
-macro_rules! both {
-    ($name:ident($($arg:expr),*)) => {
-        intrinsics!([$name($($arg[0]),*), $name($($arg[1]),*)])
-    };
-}
-
-/// Two vectors from memory.
-macro_rules! load {
-    ($name:ident, $x:expr) => {
-        intrinsics!([$name($x.as_ptr().cast()), $name($x.as_ptr().byte_add(16).cast())])
-    };
-}
-
-macro_rules! store {
-    ($name:ident, $out:expr, $v:expr) => {
-        intrinsics!({
-            $name($out.as_mut_ptr().cast(), $v[0]);
-            $name($out.as_mut_ptr().byte_add(16).cast(), $v[1])
-        })
-    };
-}
 
 /// Four sums of four products each. Bytes are taken two at a time, those of even and those of odd number, as numbers of 16
 /// bits.
@@ -266,13 +242,14 @@ impl Simd for Sse2 {
 
 impl Matrix for Sse2 {}
 
-four_vectors!(Sse2);
-
-impl Blocks for Sse2 {
+impl SplatHalf for Sse2 {
     #[inline(always)]
     fn splat_f16(self, bits: u16) -> Self::F {
         intrinsics!([widen(_mm_set1_epi32(bits.into())); 2])
     }
+}
+
+impl Blocks for Sse2 {
     #[inline(always)]
     fn splat_pair(self, low: f32, high: f32) -> Self::F {
         intrinsics!([_mm_set1_ps(low), _mm_set1_ps(high)])
