@@ -33,12 +33,14 @@ impl<T: Copy + Default> Buffer<T> {
 impl<T> Deref for Buffer<T> {
     type Target = [T];
 
+    #[inline(always)]
     fn deref(&self) -> &[T] {
         &self.cells[self.first..]
     }
 }
 
 impl<T> DerefMut for Buffer<T> {
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.cells[self.first..]
     }

@@ -30,12 +30,76 @@ impl Matrix for AvxVnni {}
 impl Matrix for Avx512 {}
 impl Matrix for Avx512Half {}
 
-/// The operations that the three 256-bit types share; `$dot` is `|acc, unsigned weights, signed activations|`.
+/// What the three 256-bit types do each in their own way. Methods, because closures would be compiled without the instruction
+/// sets, and called.
+trait Dots {
+    /// [`Simd::FLIP`].
+    const FLIP: u8;
+    /// [`Simd::dot`].
+    fn dot(self, acc: __m256i, weights: __m256i, activations: __m256i) -> __m256i;
+    /// [`Simd::dot_flipped`].
+    fn dot_flipped(self, acc: __m256i, weights: __m256i, activations: __m256i) -> __m256i;
+    /// [`Blocks::dot_signed`].
+    fn dot_signed(self, acc: __m256i, weights: __m256i, activations: __m256i, nquads: __m256i) -> __m256i;
+}
+
+impl Dots for Avx2 {
+    const FLIP: u8 = 0;
+
+    /// `vpmaddubsw` cannot saturate here: 2 × 127 × 127 < 2¹⁵.
+    #[inline(always)]
+    fn dot(self, acc: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+        intrinsics!({
+            let pairs = _mm256_maddubs_epi16(weights, activations);
+            _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        })
+    }
+    /// |w| × (a with w's sign); 2 × 128 × 127 < 2¹⁵ as well.
+    #[inline(always)]
+    fn dot_flipped(self, acc: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+        let (size, signed) = intrinsics!((_mm256_abs_epi8(weights), _mm256_sign_epi8(activations, weights)));
+        Dots::dot(self, acc, size, signed)
+    }
+    #[inline(always)]
+    fn dot_signed(self, acc: __m256i, weights: __m256i, activations: __m256i, _: __m256i) -> __m256i {
+        Dots::dot_flipped(self, acc, weights, activations)
+    }
+}
+
+/// With VNNI, signed weights become unsigned by adding 128, and 128 × the activations' sum is taken off beforehand.
+macro_rules! vnni {
+    ($name:ident, $dot:ident) => {
+        impl Dots for $name {
+            const FLIP: u8 = 0x80;
+
+            #[inline(always)]
+            fn dot(self, acc: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+                intrinsics!($dot(acc, weights, activations))
+            }
+            #[inline(always)]
+            fn dot_flipped(self, acc: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+                intrinsics!($dot(acc, weights, activations))
+            }
+            #[inline(always)]
+            fn dot_signed(self, acc: __m256i, weights: __m256i, activations: __m256i, nquads: __m256i) -> __m256i {
+                intrinsics!({
+                    let acc = _mm256_add_epi32(acc, _mm256_slli_epi32::<7>(nquads));
+                    $dot(acc, _mm256_xor_si256(weights, _mm256_set1_epi8(-128)), activations)
+                })
+            }
+        }
+    };
+}
+
+vnni!(AvxVnni, _mm256_dpbusd_avx_epi32);
+vnni!(Avx512Half, _mm256_dpbusd_epi32);
+
+/// The operations that the three 256-bit types share.
 macro_rules! simd_256 {
-    ($name:ident, flip: $flip:literal, dot: $dot:expr, dot_flipped: $dot_flipped:expr, dot_signed: $dot_signed:expr) => {
+    ($($name:ident)*) => {$(
         impl Simd for $name {
             const LANES: usize = 8;
-            const FLIP: u8 = $flip;
+            const FLIP: u8 = <Self as Dots>::FLIP;
             type F = __m256;
             type I = __m256i;
             type B = __m256i;
@@ -187,15 +251,15 @@ macro_rules! simd_256 {
             }
             #[inline(always)]
             fn dot(self, acc: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
-                intrinsics!($dot(acc, weights, activations))
+                Dots::dot(self, acc, weights, activations)
             }
             #[inline(always)]
             fn dot_flipped(self, acc: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
-                intrinsics!($dot_flipped(acc, weights, activations))
+                Dots::dot_flipped(self, acc, weights, activations)
             }
             #[inline(always)]
             fn flip(self, x: __m256i) -> __m256i {
-                if $flip == 0 { intrinsics!(_mm256_xor_si256(x, _mm256_set1_epi8(-128))) } else { x }
+                if <Self as Dots>::FLIP == 0 { intrinsics!(_mm256_xor_si256(x, _mm256_set1_epi8(-128))) } else { x }
             }
             #[inline(always)]
             fn store_bytes(self, v: __m256i, out: &mut [u8]) {
@@ -290,7 +354,7 @@ macro_rules! simd_256 {
             }
             #[inline(always)]
             fn dot_signed(self, acc: __m256i, weights: __m256i, activations: __m256i, nquads: __m256i) -> __m256i {
-                intrinsics!($dot_signed(acc, weights, activations, nquads))
+                Dots::dot_signed(self, acc, weights, activations, nquads)
             }
             #[inline(always)]
             fn transpose(self, r: [__m256i; 8]) -> [__m256i; 8] {
@@ -312,38 +376,10 @@ macro_rules! simd_256 {
                 })
             }
         }
-    };
+    )*};
 }
 
-/// `vpmaddubsw` cannot saturate here: 2 × 127 × 127 < 2¹⁵.
-macro_rules! dot_avx2 {
-    ($acc:expr, $w:expr, $a:expr) => {
-        _mm256_add_epi32($acc, _mm256_madd_epi16(_mm256_maddubs_epi16($w, $a), _mm256_set1_epi16(1)))
-    };
-}
-
-simd_256!(Avx2, flip: 0,
-    dot: |acc, w, a| dot_avx2!(acc, w, a),
-    // |w| × (a with w's sign); 2 × 128 × 127 < 2¹⁵ as well.
-    dot_flipped: |acc, w, a| dot_avx2!(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(a, w)),
-    dot_signed: |acc, w, a, _| dot_avx2!(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(a, w)));
-
-// With VNNI, signed weights become unsigned by adding 128, and 128 × the activations' sum is taken off beforehand.
-simd_256!(AvxVnni, flip: 0x80,
-dot: |acc, w, a| _mm256_dpbusd_avx_epi32(acc, w, a),
-dot_flipped: |acc, w, a| _mm256_dpbusd_avx_epi32(acc, w, a),
-dot_signed: |acc, w, a, nquads| {
-    let acc = _mm256_add_epi32(acc, _mm256_slli_epi32::<7>(nquads));
-    _mm256_dpbusd_avx_epi32(acc, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), a)
-});
-
-simd_256!(Avx512Half, flip: 0x80,
-dot: |acc, w, a| _mm256_dpbusd_epi32(acc, w, a),
-dot_flipped: |acc, w, a| _mm256_dpbusd_epi32(acc, w, a),
-dot_signed: |acc, w, a, nquads| {
-    let acc = _mm256_add_epi32(acc, _mm256_slli_epi32::<7>(nquads));
-    _mm256_dpbusd_epi32(acc, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), a)
-});
+simd_256!(Avx2 AvxVnni Avx512Half);
 
 /// A mask of the first `n` of 16 lanes.
 #[inline(always)]

@@ -26,8 +26,8 @@ pub struct Compute {
 /// What one worker needs while it runs a task.
 #[derive(Default)]
 pub(super) struct Scratch {
-    panels: [Panel; 2],
-    results: [Vec<f32>; 2],
+    panel: Panel,
+    result: Vec<f32>,
     pub(super) row: Vec<f32>,
     pub(super) attention: attention::Scratch,
 }
@@ -124,11 +124,9 @@ pub fn multiply(compute: &mut Compute, parts: &[&Tensor], x: &Activations, out: 
     team.blocks(out, stride, &[0, x.tokens], &cuts, |worker, _, i, mut block| {
         let (part, first) = owners[i];
         let rows = block.cols().start - first..block.cols().end - first;
-        let scratch = &mut *shared.scratch(worker);
-        let [panel, _] = &mut scratch.panels;
-        let [result, _] = &mut scratch.results;
-        product(shared.kernels, parts[part], rows, x, panel, result, |t, values| {
-            let out = block.row(t);
+        let Scratch { panel, result, .. } = &mut *shared.scratch(worker);
+        product(shared.kernels, parts[part], rows, x, panel, result, |t, first, values| {
+            let out = &mut block.row(t)[first..][..values.len()];
             match then {
                 Then::Store => out.copy_from_slice(values),
                 Then::Add => shared.kernels.add(out, values),
@@ -158,16 +156,17 @@ pub fn multiply_gated(
     let (team, shared) = compute.split();
     let (cuts, _) = cut(&[gate], x, shared.kernels, team.threads());
     team.blocks(out, gate.rows(), &[0, x.tokens], &cuts, |worker, _, _, mut block| {
-        let scratch = &mut *shared.scratch(worker);
-        let [gate_panel, up_panel] = &mut scratch.panels;
-        let [result, _] = &mut scratch.results;
+        let Scratch { panel, result, .. } = &mut *shared.scratch(worker);
         let rows = block.cols();
-        product(shared.kernels, gate, rows.clone(), x, gate_panel, result, |t, values| {
-            block.row(t).copy_from_slice(values);
+        product(shared.kernels, gate, rows.clone(), x, panel, result, |t, first, values| {
+            block.row(t)[first..][..values.len()].copy_from_slice(values);
         });
-        product(shared.kernels, up, rows, x, up_panel, result, |t, values| match function {
-            Gate::Silu => shared.kernels.swiglu(block.row(t), values),
-            Gate::Gelu => shared.kernels.geglu(block.row(t), values),
+        product(shared.kernels, up, rows, x, panel, result, |t, first, values| {
+            let gate = &mut block.row(t)[first..][..values.len()];
+            match function {
+                Gate::Silu => shared.kernels.swiglu(gate, values),
+                Gate::Gelu => shared.kernels.geglu(gate, values),
+            }
         });
     });
 }
@@ -179,16 +178,15 @@ fn cut(parts: &[&Tensor], x: &Activations, kernels: &Kernels, threads: usize) ->
     let mut first = 0;
     let bytes: usize = parts.iter().map(|part| part.data().len()).sum();
     for (i, part) in parts.iter().enumerate() {
-        let step = if x.width > 1 {
-            kernels.panel_rows
-        } else if threads == 1 && x.tokens == 1 {
+        let step = if threads == 1 && x.tokens == 1 {
             part.rows()
         } else {
             // Small enough, too, that several tokens find the weights in the cache.
-            let task_bytes = (bytes / (threads * 6)).clamp(TASK_BYTES.start, TASK_BYTES.end);
-            (task_bytes / part.row_bytes()).next_multiple_of(4)
+            let task_bytes = (bytes / (threads * 6)).clamp(TASK_BYTES.start, TASK_BYTES.end) / x.tiles().len();
+            let together = if x.width > 1 { kernels.panel_rows } else { 4 };
+            (task_bytes / part.row_bytes()).max(1).next_multiple_of(together)
         };
-        for row in (0..part.rows()).step_by(step.max(1)) {
+        for row in (0..part.rows()).step_by(step) {
             cuts.push(first + (row + step).min(part.rows()));
             owners.push((i, first));
         }
@@ -197,7 +195,8 @@ fn cut(parts: &[&Tensor], x: &Activations, kernels: &Kernels, threads: usize) ->
     (cuts, owners)
 }
 
-/// The product of some rows of `weights` with all tokens; `finish(t, values)` gets each token's.
+/// The product of some rows of `weights` with all tokens. `finish(t, first, values)` gets each token's, those of `values.len()`
+/// rows from row `first` of `rows` on.
 fn product(
     kernels: &Kernels,
     weights: &Tensor,
@@ -205,23 +204,108 @@ fn product(
     x: &Activations,
     panel: &mut Panel,
     result: &mut Vec<f32>,
-    mut finish: impl FnMut(usize, &[f32]),
+    mut finish: impl FnMut(usize, usize, &[f32]),
 ) {
     let (n, bytes) = (rows.len(), weights.row_data(rows));
     if x.width == 1 {
         result.resize(n, 0.0);
         for (t, tile) in x.tiles().iter().enumerate() {
             kernels.gemv(weights.dtype(), bytes, tile, result);
-            finish(t, result);
+            finish(t, 0, result);
         }
         return;
     }
-    kernels.unpack(weights.dtype(), bytes, weights.cols(), panel);
+    let panel_bytes = kernels.panel_rows * weights.row_bytes();
     result.resize(x.width * kernels.panel_rows, 0.0);
-    for (i, tile) in x.tiles().iter().enumerate() {
-        kernels.gemm(weights.dtype(), panel, tile, result);
-        for (t, values) in (i * x.width..x.tokens).zip(result.chunks_exact(kernels.panel_rows)) {
-            finish(t, &values[..n]);
+    for (p, bytes) in bytes.chunks(panel_bytes).enumerate() {
+        kernels.unpack(weights.dtype(), bytes, weights.cols(), panel);
+        let (first, n) = (p * kernels.panel_rows, bytes.len() / weights.row_bytes());
+        for (i, tile) in x.tiles().iter().enumerate() {
+            kernels.gemm(weights.dtype(), panel, tile, result);
+            for (t, values) in (i * x.width..x.tokens).zip(result.chunks_exact(kernels.panel_rows)) {
+                finish(t, first, &values[..n]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::Bytes;
+    use crate::quant;
+    use crate::tensor::DType;
+    use std::sync::Arc;
+
+    const COLS: usize = 64;
+
+    /// Whole numbers, the largest of each 32 being 127: bytes hold them exactly.
+    fn number(i: usize, seed: usize) -> f32 {
+        if i.is_multiple_of(32) { 127.0 } else { ((i * 37 + seed * 101) % 255) as f32 - 127.0 }
+    }
+
+    fn matrix(dtype: DType, rows: usize, seed: usize) -> Tensor {
+        let numbers: Vec<f32> = (0..rows * COLS).map(|i| number(i, seed + i / COLS)).collect();
+        let bytes = quant::quantize(dtype, &numbers).unwrap();
+        Tensor::new(Arc::new(Bytes::from(&bytes[..])), 0..bytes.len(), dtype, vec![COLS, rows])
+    }
+
+    fn activations(compute: &mut Compute, tokens: usize, weights: &[&Tensor]) -> Activations {
+        let mut x = Activations::default();
+        x.set(compute, (tokens, COLS), weights, |_, t, out| {
+            out.iter_mut().enumerate().for_each(|(i, x)| *x = number(i, 7 * t));
+        });
+        x
+    }
+
+    /// `weights[row] · x[token]`
+    fn product_of(row: usize, seed: usize, token: usize) -> f32 {
+        (0..COLS).map(|i| number(row * COLS + i, seed + row) * number(i, 7 * token)).sum()
+    }
+
+    /// Rows for several tasks of several panels each, of which the last is no whole one.
+    const ROWS: usize = 1003;
+
+    #[test]
+    fn every_number_of_tokens_gets_all_rows_of_all_parts() {
+        for dtype in [DType::F32, DType::Q8_0] {
+            let (a, b) = (matrix(dtype, ROWS, 1), matrix(dtype, 5, 2));
+            for (tokens, threads) in [(1, 1), (1, 3), (3, 1), (4, 2), (5, 1), (17, 3), (70, 1)] {
+                let compute = &mut Compute::new(threads).unwrap();
+                let x = activations(compute, tokens, &[&a, &b]);
+                let stride = ROWS + 5 + 2;
+                let mut out = vec![0.0; tokens * stride];
+                multiply(compute, &[&a, &b], &x, &mut out, stride, Then::Store);
+                multiply(compute, &[&a], &x, &mut out, stride, Then::Add);
+                for (t, out) in out.chunks_exact(stride).enumerate() {
+                    for (row, &found) in out.iter().enumerate() {
+                        let expected = match row {
+                            ..ROWS => 2.0 * product_of(row, 1, t),
+                            _ if row < ROWS + 5 => product_of(row - ROWS, 2, t),
+                            _ => 0.0,
+                        };
+                        assert_eq!(found, expected, "{dtype:?}, row {row} of token {t} of {tokens}, {threads} threads");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gates_open_their_own_rows() {
+        let (gate, up) = (matrix(DType::Q8_0, ROWS, 3), matrix(DType::Q8_0, ROWS, 4));
+        for tokens in [1, 2, 4, 19] {
+            let compute = &mut Compute::new(2).unwrap();
+            let x = activations(compute, tokens, &[&gate, &up]);
+            let mut out = vec![0.0; tokens * ROWS];
+            multiply_gated(compute, Gate::Silu, &gate, &up, &x, &mut out);
+            for (i, found) in out.into_iter().enumerate() {
+                let (t, row) = (i / ROWS, i % ROWS);
+                let (gate, up) = (f64::from(product_of(row, 3, t)), f64::from(product_of(row, 4, t)));
+                let expected = gate / (1.0 + (-gate).exp()) * up;
+                let off = (f64::from(found) - expected).abs();
+                assert!(off <= 1e-5 * expected.abs() + 1e-6, "row {row} of token {t}: {found}, expected {expected}");
+            }
         }
     }
 }
