@@ -38,13 +38,31 @@ pub(super) struct Queries<'a> {
 
 /// Consecutive rows of queries that look at the same keys.
 #[derive(Debug, Clone)]
-pub(super) struct Span {
+pub(super) struct Span<'a> {
     pub(super) rows: Range<usize>,
-    /// The block of the cache that the keys begin in.
-    pub(super) block: usize,
+    /// Where the keys are.
+    pub(super) place: Place<'a>,
     /// The first row's position among the keys; the others follow it.
     pub(super) position: usize,
     pub(super) sight: Sight,
+}
+
+/// Blocks of the cache.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// From this one on, one after the other.
+    From(usize),
+    /// These.
+    Blocks(&'a [usize]),
+}
+
+impl Place<'_> {
+    fn block(self, i: usize) -> usize {
+        match self {
+            Self::From(first) => first + i,
+            Self::Blocks(blocks) => blocks[i],
+        }
+    }
 }
 
 /// Which keys a query sees.
@@ -56,7 +74,7 @@ pub(super) enum Sight {
     All(usize),
 }
 
-impl Span {
+impl Span<'_> {
     /// How many keys the query in `row` sees.
     fn seen(&self, row: usize) -> usize {
         match self.sight {
@@ -98,7 +116,7 @@ pub(super) fn attend(
     compute: &mut Compute,
     cache: &[HeadCache],
     queries: Queries<'_>,
-    spans: &[Span],
+    spans: &[Span<'_>],
     bias: Option<Bias<'_>>,
     out: &mut [f32],
 ) {
@@ -131,7 +149,7 @@ fn attend_block(
     kernels: &Kernels,
     cache: &HeadCache,
     queries: Queries<'_>,
-    span: &Span,
+    span: &Span<'_>,
     heads: Range<usize>,
     bias: Option<Bias<'_>>,
     mut out: Block<'_>,
@@ -162,7 +180,7 @@ fn attend_block(
 
     scratch.scores.resize(padded_rows * blocks * KEYS, 0.0);
     for b in 0..blocks {
-        let keys = cache.keys(span.block + b, kernels, &mut scratch.keys);
+        let keys = cache.keys(span.place.block(b), kernels, &mut scratch.keys);
         let mut first = 0;
         for width in widths(rows, widest) {
             let q = &scratch.queries[first * dims..][..width * dims];
@@ -192,7 +210,7 @@ fn attend_block(
     scratch.sums.clear();
     scratch.sums.resize(padded_rows * value_dims, 0.0);
     for b in 0..blocks {
-        let values = cache.values(span.block + b, kernels, &mut scratch.values);
+        let values = cache.values(span.place.block(b), kernels, &mut scratch.values);
         let mut first = 0;
         for width in widths(rows, widest) {
             let weights = &scratch.scores[(first * blocks + b * width) * KEYS..][..width * KEYS];

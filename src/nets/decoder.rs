@@ -4,7 +4,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::Gguf;
-use crate::nets::attention::{Queries, Sight, Span, attend};
+use crate::nets::attention::{Place, Queries, Sight, Span, attend};
 use crate::nets::config::{Config, matrix, vector};
 use crate::nets::kv::{CacheType, KvCache};
 use crate::nets::linear::{Activations, Compute, Gate, Then, multiply, multiply_gated};
@@ -214,7 +214,7 @@ impl Decoder {
         }
         rope.angles(position, n, cos, sin);
         let scale = 1.0 / (head_dim as f32).sqrt();
-        let span = Span { rows: 0..n, block: 0, position, sight: Sight::Past };
+        let span = Span { rows: 0..n, place: Place::From(0), position, sight: Sight::Past };
         let spans: Vec<Span> = span.parts(heads / kv_heads).collect();
 
         for (i, layer) in self.layers.iter().enumerate() {

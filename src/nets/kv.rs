@@ -165,12 +165,12 @@ impl HeadCache {
         }
     }
 
-    /// Copies `blocks` blocks of keys and values, from block `from` on, to those from block `to` on.
-    pub(super) fn copy(&mut self, from: usize, to: usize, blocks: usize) {
+    /// Copies the keys and values in block `from` to block `to`.
+    pub(super) fn copy_block(&mut self, from: usize, to: usize) {
         let values = KEYS * padded(self.dims, self.kind);
         let keys = if self.kind == CacheType::Q8_0 { values } else { KEYS * self.dims };
-        self.keys.copy(from * keys, to * keys, blocks * keys);
-        self.values.copy(from * values, to * values, blocks * values);
+        self.keys.copy(from * keys, to * keys, keys);
+        self.values.copy(from * values, to * values, values);
     }
 
     /// Elements of a value with its padding.

@@ -3,7 +3,7 @@
 use super::{EncDec, Session, of_layer, shortlist::Chosen};
 use crate::error::{Error, Result};
 use crate::kernels::KEYS;
-use crate::nets::attention::{Sight, Span};
+use crate::nets::attention::{Place, Sight, Span};
 
 /// The next token of a hypothesis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,24 +22,29 @@ impl EncDec {
     /// # Errors
     /// `Input` if there is no memory for so many.
     pub fn reserve(&self, session: &mut Session, slots: usize, tokens: usize) -> Result<()> {
-        session.slot_blocks = tokens.div_ceil(KEYS);
-        let positions = slots.saturating_mul(session.slot_blocks * KEYS);
-        self.make_room(&mut session.own, session.kind, self.decoder.len(), positions)?;
+        session.reserved = tokens.next_multiple_of(KEYS);
+        session.slots.reset(slots);
+        self.make_room(&mut session.own, session.kind, self.decoder.len(), slots.saturating_mul(session.reserved))?;
         for (relative, table) in self.decoder_relative.iter().zip(&mut session.decoder_tables) {
-            relative.reach(session.slot_blocks * KEYS, table);
+            relative.reach(session.reserved, table);
         }
         Ok(())
     }
 
-    /// Copies what slot `from` holds in its first `positions` positions to slot `to`.
+    /// Gives slot `to` the past of slot `from`, which it then goes on from by itself.
     ///
     /// # Panics
-    /// If there are no such slots.
-    pub fn copy_slot(&self, session: &mut Session, from: usize, to: usize, positions: usize) {
-        let (blocks, slot) = (positions.div_ceil(KEYS), session.slot_blocks);
-        for layer in 0..self.decoder.len() {
-            session.own.layer_mut(layer).iter_mut().for_each(|head| head.copy(from * slot, to * slot, blocks));
-        }
+    /// If there are no such slots, or they are the same.
+    pub fn share_slot(&self, session: &mut Session, from: usize, to: usize) {
+        session.slots.share(from, to);
+    }
+
+    /// Forgets what a slot holds, so that others can have the memory.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn clear_slot(&self, session: &mut Session, slot: usize) {
+        session.slots.clear(slot);
     }
 
     /// Runs the tokens of `rows`, each the one at `position` of its hypothesis, and returns logits
@@ -56,22 +61,30 @@ impl EncDec {
         chosen: Option<&Chosen>,
     ) -> Result<&'s [f32]> {
         self.check(rows.iter().map(|row| &row.token))?;
-        let slots = session.own.capacity() / (session.slot_blocks * KEYS).max(1);
-        if rows.is_empty() || position >= session.slot_blocks * KEYS {
+        if rows.is_empty() || position >= session.reserved {
             return Err(Error::input(format!(
                 "{} rows at position {position}: nothing is reserved for them",
                 rows.len()
             )));
         }
-        if let Some(row) = rows.iter().find(|row| row.slot >= slots || row.sentence >= session.sentences.len()) {
+        if let Some(row) =
+            rows.iter().find(|row| row.slot >= session.slots.len() || row.sentence >= session.sentences.len())
+        {
             return Err(Error::input(format!("{row:?}: there is no such slot or sentence")));
         }
 
         let epsilon = self.config.epsilon;
-        let Session { work, sentences, cross, own, slot_blocks, decoder_tables, logits, .. } = session;
+        let Session { work, sentences, cross, own, slots, decoder_tables, logits, .. } = session;
+        for row in rows {
+            if let Some((from, to)) = slots.own(row.slot, position / KEYS) {
+                for i in 0..self.decoder.len() {
+                    own.layer_mut(i).iter_mut().for_each(|head| head.copy_block(from, to));
+                }
+            }
+        }
         let past = rows.iter().enumerate().map(|(i, row)| Span {
             rows: i..i + 1,
-            block: row.slot * *slot_blocks,
+            place: Place::Blocks(slots.blocks(row.slot)),
             position,
             sight: Sight::Past,
         });
@@ -84,7 +97,7 @@ impl EncDec {
             }
             let sentence = &sentences[row.sentence];
             let sight = Sight::All(sentence.rows.len());
-            source.push(Span { rows: i..i + 1, block: sentence.block, position: 0, sight });
+            source.push(Span { rows: i..i + 1, place: Place::From(sentence.block), position: 0, sight });
         }
 
         work.start(rows.len(), &self.config);
@@ -92,7 +105,7 @@ impl EncDec {
         for (i, layer) in self.decoder.iter().enumerate() {
             let attention = &layer.attention;
             work.project(&attention.norm, epsilon, &[&attention.query, &attention.key, &attention.value]);
-            let place = |t: usize| rows[t].slot * *slot_blocks * KEYS + position;
+            let place = |t: usize| slots.blocks(rows[t].slot)[position / KEYS] * KEYS + position % KEYS;
             work.remember(own.layer_mut(i), attention.query.rows(), place);
             let bias = of_layer(decoder_tables, i).bias();
             work.attend(own.layer(i), &past, Some(bias), &attention.output);

@@ -3,7 +3,7 @@
 use super::{EncDec, Session, Source, of_layer};
 use crate::error::{Error, Result};
 use crate::kernels::KEYS;
-use crate::nets::attention::{Sight, Span};
+use crate::nets::attention::{Place, Sight, Span};
 
 /// Tokens that go through the encoder together, unless one sentence alone has more: enough to spread the cost of
 /// unpacking weights, and few enough that their activations stay in the second-level cache.
@@ -57,8 +57,8 @@ impl EncDec {
             .iter()
             .flat_map(|source| {
                 let rows = source.rows.start - first_row..source.rows.end - first_row;
-                let sight = Sight::All(rows.len());
-                Span { rows, block: source.block - first_block, position: 0, sight }.parts(1)
+                let (place, sight) = (Place::From(source.block - first_block), Sight::All(rows.len()));
+                Span { rows, place, position: 0, sight }.parts(1)
             })
             .collect();
         // Where each row's key and value go.

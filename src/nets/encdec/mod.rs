@@ -6,6 +6,7 @@
 //! | `encode`, `decode` | both halves as straight passes: [`EncDec::encode`], [`EncDec::step`] |
 //! | `work` | the steps of a layer |
 //! | `relative` | relative positions |
+//! | `slots` | which blocks of the cache hypotheses have, and share |
 //! | `search` | greedy and beam search over the decoder: [`EncDec::search`] |
 //! | `shortlist` | the few words that a text's translation may need |
 //!
@@ -18,6 +19,7 @@ mod encode;
 mod relative;
 mod search;
 mod shortlist;
+mod slots;
 mod work;
 
 pub use config::{ARCHITECTURE, Config};
@@ -32,6 +34,7 @@ use crate::nets::kv::{CacheType, KvCache};
 use crate::quant;
 use crate::tensor::Tensor;
 use relative::{Relative, Table};
+use slots::Slots;
 use std::ops::Range;
 use work::Work;
 
@@ -90,9 +93,11 @@ pub struct Session {
     encoder: KvCache,
     /// Of all sentences, for the decoder.
     cross: KvCache,
-    /// Of all hypotheses, in slots of `slot_blocks` blocks.
+    /// Of all hypotheses, in the blocks that `slots` tells.
     own: KvCache,
-    slot_blocks: usize,
+    slots: Slots,
+    /// Positions that each slot may have.
+    reserved: usize,
     encoder_tables: Vec<Table>,
     decoder_tables: Vec<Table>,
     logits: Vec<f32>,
@@ -201,7 +206,8 @@ impl EncDec {
             encoder: empty()?,
             cross: empty()?,
             own: empty()?,
-            slot_blocks: 0,
+            slots: Slots::default(),
+            reserved: 0,
             encoder_tables: tables(&self.encoder_relative),
             decoder_tables: tables(&self.decoder_relative),
             logits: Vec::new(),

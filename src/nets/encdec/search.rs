@@ -68,7 +68,7 @@ impl EncDec {
         let beams = requests.iter().enumerate().map(|(i, request)| Beams::new(i, request, self.config.start, options));
         let mut beams: Vec<Beams> = beams.collect();
         let mut found: Vec<Option<Found>> = vec![None; requests.len()];
-        let (mut rows, mut tops, mut copies): (Vec<Row>, Vec<Top>, Vec<_>) = Default::default();
+        let (mut rows, mut tops, mut shares): (Vec<Row>, Vec<Top>, Vec<_>) = Default::default();
         for position in 0.. {
             rows.clear();
             beams.iter().for_each(|beams| rows.extend(beams.rows()));
@@ -82,19 +82,20 @@ impl EncDec {
             top::pick(session, chosen, &mut tops[..rows.len()]);
 
             let mut tops = &tops[..];
-            copies.clear();
+            shares.clear();
             beams.retain_mut(|beams| {
                 let (own, rest) = tops.split_at(beams.rows().len());
                 tops = rest;
-                let done = beams.advance(own, end, options, &mut copies);
+                let done = beams.advance(own, end, options, &mut shares);
                 if let Some(done) = done {
                     found[beams.sentence] = Some(done);
+                    beams.slots().for_each(|slot| self.clear_slot(session, slot));
                     return false;
                 }
                 true
             });
-            for &(from, to) in &copies {
-                self.copy_slot(session, from, to, position + 1);
+            for &(from, to) in &shares {
+                self.share_slot(session, from, to);
             }
         }
         Ok(found.into_iter().map(|found| found.expect("every sentence ends")).collect())

@@ -95,7 +95,7 @@ impl Work {
     }
 
     /// `hidden += output · attention(queries in projected)`. Scores are not scaled: the weights are trained that way.
-    pub(super) fn attend(&mut self, cache: &[HeadCache], spans: &[Span], bias: Option<Bias<'_>>, output: &Tensor) {
+    pub(super) fn attend(&mut self, cache: &[HeadCache], spans: &[Span<'_>], bias: Option<Bias<'_>>, output: &Tensor) {
         let width = output.cols();
         self.attended.resize(self.rows * width, 0.0);
         let (heads, dims) = (cache.len(), width / cache.len());

@@ -2,6 +2,7 @@
 
 use super::{Request, SearchOptions, repeats, top::Top};
 use crate::nets::encdec::Row;
+use std::ops::Range;
 
 /// When a sentence is done, once as many hypotheses have ended as the beam is wide. Sentences also end when every
 /// hypothesis has reached the limit.
@@ -42,6 +43,7 @@ pub struct Found {
 pub(super) struct Beams {
     /// Its number in the batch.
     pub(super) sentence: usize,
+    beam: usize,
     limit: usize,
     may_repeat: bool,
     /// All tokens of all hypotheses; the first is what decoders start with.
@@ -86,6 +88,7 @@ impl Beams {
     pub(super) fn new(sentence: usize, request: &Request<'_>, start: u32, options: &SearchOptions) -> Self {
         Self {
             sentence,
+            beam: options.beam,
             limit: request.limit,
             may_repeat: !options.cut_repeats || repeats::anywhere(request.tokens),
             links: vec![Link { token: start, before: 0, score: 0.0 }],
@@ -93,6 +96,11 @@ impl Beams {
             ended: Vec::new(),
             length: 0,
         }
+    }
+
+    /// The slots of all its hypotheses.
+    pub(super) fn slots(&self) -> Range<usize> {
+        self.sentence * self.beam..(self.sentence + 1) * self.beam
     }
 
     /// The tokens to run next.
@@ -139,13 +147,13 @@ impl Beams {
     }
 
     /// Goes one token further with what each open hypothesis can be followed by. Returns the translation if that is all,
-    /// and otherwise adds the slots to copy, from and to, to `copies`.
+    /// and otherwise adds the slots that get the past of others, from and to, to `shares`.
     pub(super) fn advance(
         &mut self,
         tops: &[Top],
         end: u32,
         options: &SearchOptions,
-        copies: &mut Vec<(usize, usize)>,
+        shares: &mut Vec<(usize, usize)>,
     ) -> Option<Found> {
         self.length += 1;
         let length = (self.length as f32).powf(options.length_penalty);
@@ -187,7 +195,7 @@ impl Beams {
             let whole = self.ended.first().is_some_and(|best| best.score >= cut.score);
             return Some(if whole { self.found() } else { cut });
         }
-        self.share_slots(options.beam, copies);
+        self.share_slots(shares);
         None
     }
 
@@ -233,16 +241,15 @@ impl Beams {
         Found { tokens, score: best.score, finish: best.finish }
     }
 
-    /// Gives each open hypothesis a slot of its own: the first child of a hypothesis keeps its slot, others get copies.
-    fn share_slots(&mut self, beam: usize, copies: &mut Vec<(usize, usize)>) {
-        let first = self.sentence * beam;
-        let mut free: Vec<usize> =
-            (first..first + beam).rev().filter(|slot| self.open.iter().all(|open| open.slot != *slot)).collect();
+    /// Gives each open hypothesis a slot of its own: the first child of a hypothesis keeps its slot, others share.
+    fn share_slots(&mut self, shares: &mut Vec<(usize, usize)>) {
+        let free = self.slots().rev().filter(|slot| self.open.iter().all(|open| open.slot != *slot));
+        let mut free: Vec<usize> = free.collect();
         for i in 1..self.open.len() {
             let slot = self.open[i].slot;
             if self.open[..i].iter().any(|open| open.slot == slot) {
                 let to = free.pop().expect("as many slots as hypotheses");
-                copies.push((slot, to));
+                shares.push((slot, to));
                 self.open[i].slot = to;
             }
         }
