@@ -112,7 +112,7 @@ mod tests {
             slots.reset(SLOTS);
             // What each slot should read, and what each block of the cache holds.
             let mut expected: Vec<Vec<usize>> = vec![vec![]; SLOTS];
-            let mut cache = vec![usize::MAX; SLOTS * 4];
+            let mut cache = [usize::MAX; SLOTS * 4];
             for (step, (slot, other, what)) in steps.into_iter().enumerate() {
                 match what {
                     0 if slot != other => {
@@ -125,7 +125,8 @@ mod tests {
                     }
                     _ => {
                         // Either the last block is written again, or the next one.
-                        let i = if step % 2 == 0 && !expected[slot].is_empty() { expected[slot].len() - 1 } else { expected[slot].len().min(3) };
+                        let again = usize::from(step % 2 == 0 && !expected[slot].is_empty());
+                        let i = (expected[slot].len() - again).min(3);
                         if let Some((from, to)) = slots.own(slot, i) {
                             cache[to] = cache[from];
                         }
