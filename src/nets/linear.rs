@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard};
 /// With fewer tokens than this, each is multiplied by itself; from here on unpacking the weights pays.
 const MIN_PANEL_TOKENS: usize = 4;
 
-/// Bytes of weights in a task while decoding: enough to be worth claiming, and few enough that the thread that takes the
-/// last one does not keep the others waiting (10 µs at the speed of memory).
+/// Bytes of weights in a task, for one tile of tokens (for several, less): enough to be worth claiming, and few enough that the
+/// thread that takes the last one does not keep the others waiting (10 µs at the speed of memory).
 const TASK_BYTES: std::ops::Range<usize> = 24 << 10..128 << 10;
 
 /// What a forward pass computes with: the CPU's kernels, a team of threads, and scratch for each of them.
